@@ -1,0 +1,1 @@
+"""The cloud side of PostgreSQL backup and disaster recovery: components, policy documents, estimates."""

@@ -1,0 +1,1 @@
+"""Pulumi components. Secure properties are constants in them, not options."""

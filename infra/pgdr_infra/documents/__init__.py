@@ -1,0 +1,1 @@
+"""Policy documents as plain values: pure functions, no resource, no secret."""

@@ -1,0 +1,1 @@
+"""The cases: each measures two things side by side."""

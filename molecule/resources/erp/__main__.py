@@ -1,0 +1,5 @@
+"""``python -m erp``."""
+
+from erp.cli.main import main
+
+raise SystemExit(main())

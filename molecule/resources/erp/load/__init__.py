@@ -1,0 +1,1 @@
+"""The load generator: business transactions, each written down before it commits."""

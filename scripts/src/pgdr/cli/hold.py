@@ -1,0 +1,75 @@
+"""``pgdr hold``: keep a backup from being removed, with a reason and a name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgdr.cli import output
+from pgdr.cli.context import invocation
+from pgdr.cli.options import FORMAT
+from pgdr.cli.output import OutputFormat
+from pgdr.errors import RefusedError
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Keep backups from being removed.")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    label: Annotated[str, typer.Argument(help="The backup set, as pgdr info lists it.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it in five years.")],
+    repo: Annotated[int | None, typer.Option("--repo", min=1, help="In this repository only.")] = None,
+) -> None:
+    """Hold a backup set: it, and what it builds on, stays until it is released.
+
+    \b
+    Example:
+      pgdr hold add 20261124-020000F --reason 'litigation 2026-17'
+    """
+    from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415 - start-up time, see main
+    from pgdr.proof.look import now  # noqa: PLC0415
+    from pgdr.retention import holds  # noqa: PLC0415
+
+    host = invocation(context).host
+    if PgBackRest(host).info(repo).find(label, repo) is None:
+        raise RefusedError(f"no repository holds a set {label}", remedy="see pgdr info")
+    made = holds.add(host, label, reason, now(), place=f"repository {repo}" if repo else "")
+    output.result(f"{made.label} is held by {made.person}: {made.reason}")
+
+
+@app.command("list")
+def list_holds(context: typer.Context, output_format: FORMAT = OutputFormat.TABLE) -> None:
+    """List what is held, why and by whom.
+
+    \b
+    Example:
+      pgdr hold list --output json
+    """
+    from pgdr.retention.holds import holds_file  # noqa: PLC0415 - start-up time, see main
+
+    found = holds_file(invocation(context).host).read().holds
+    if output_format is OutputFormat.JSON:
+        output.json_result([hold.model_dump(mode="json") for hold in found])
+        return
+    rows = [(h.label, h.place or "everywhere", f"{h.at:%Y-%m-%d}", h.person, h.reason) for h in found]
+    output.table(("copy", "where", "since", "who", "why"), rows)
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    label: Annotated[str, typer.Argument(help="The held copy.")],
+    reason: Annotated[str, typer.Option(help="Why it may go now.")],
+) -> None:
+    """Release a hold: the next expiry decides by the policy again.
+
+    \b
+    Example:
+      pgdr hold release 20261124-020000F --reason 'case closed'
+    """
+    from pgdr.retention import holds  # noqa: PLC0415 - start-up time, see main
+
+    for hold in holds.release(invocation(context).host, label, reason):
+        output.result(f"{hold.label} is released; it was held since {hold.at:%Y-%m-%d}: {hold.reason}")

@@ -1,0 +1,56 @@
+"""Options that several commands share, so that they are called and explained the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pgdr.cli.output import OutputFormat
+
+if TYPE_CHECKING:
+    from pgdr.policy.model import Policy
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"^(\d+)([smh])$")
+
+
+def _checked(text: str) -> str:
+    if _DURATION.match(text) is None:
+        raise typer.BadParameter("a number with s, m or h, for example 90m")
+    return text
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a checked duration."""
+    found = _DURATION.match(text)
+    return float(int(found[1]) * _UNITS[found[2]]) if found else 0.0
+
+
+FORMAT = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
+WAIT = Annotated[
+    str, typer.Option(callback=_checked, help="How long to wait for another operation to end: 90m, 2h, 0s.")
+]
+JOBS = Annotated[int | None, typer.Option(min=1, max=64, help="How much is done at once; default: one a processor.")]
+POLICY = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="PGDR_POLICY",
+        help="Recovery policy.  [default: /etc/pgdr/policy.yml]",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
+
+
+def policy_of(path: Path | None) -> Policy:
+    """Read the recovery policy.
+
+    Raises:
+        ConfigError: it is missing or invalid.
+    """
+    from pgdr.policy.load import DEFAULT_PATH, load_policy  # noqa: PLC0415 - start-up time, see main
+
+    return load_policy(path or DEFAULT_PATH)

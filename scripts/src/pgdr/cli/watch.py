@@ -1,0 +1,56 @@
+"""``pgdr watch``: the look that cron takes every few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgdr.cli import output
+from pgdr.cli.context import invocation
+from pgdr.cli.options import POLICY, policy_of
+from pgdr.errors import ExitCode
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write Prometheus metrics to this file; default: as host.yml says.")
+    ] = None,
+    policy: POLICY = None,
+) -> None:
+    """Look at everything, tell people what has changed, write the metrics, call the dead-man's switch.
+
+    Ends with 0 also when something is red: that has been told. It fails where nobody could be told.
+
+    \b
+    Example:
+      pgdr watch
+    """
+    from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
+    from pgdr import watch as work  # noqa: PLC0415
+    from pgdr.status.report import status  # noqa: PLC0415
+    from pgdr.status.trend import remember  # noqa: PLC0415
+
+    host, plan = invocation(context).host, policy_of(policy)
+    found = status(host, plan)
+    remember(host, found)
+    target = metrics or host.metrics_file
+    if target is not None:
+        prometheus.write(found, target)
+    result = work.watch(host, plan, found)
+    for message, attempts in result.sent:
+        way = next((a.channel for a in attempts if a.delivered), "nobody")
+        output.message(f"{message.title} -> {way}")
+        for attempt in attempts:
+            if not attempt.delivered:
+                output.message(f"{attempt.channel}: {attempt.error}")
+    if result.ping_error:
+        output.message(f"dead-man's switch: {result.ping_error}")
+    if result.undelivered:
+        output.error(f"{result.undelivered} messages could not be delivered (pgdr notify test)")
+        raise typer.Exit(int(ExitCode.FAILED))

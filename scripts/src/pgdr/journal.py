@@ -1,0 +1,316 @@
+"""The record of every operation: append-only JSON lines, each bound to the one before by its hash.
+
+``journal.jsonl`` holds one entry a line. ``journal.head`` beside it holds number and hash of the last one, so
+that a cut-off end shows too. A chain proves that nothing in the middle was changed; against someone who can
+rewrite all of it on this host only the copy off the host helps.
+
+A crash can leave an incomplete last line. Rule: the next append moves it to ``journal.jsonl.torn`` and says so
+in an entry of its own; nothing is thrown away.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pgdr.chain import Entry, Head, canonical, fault, parse
+from pgdr.errors import BusyError, ConfigError, OperationFailedError
+from pgdr.files import adopt_owner, sync_directory, write_atomically
+from pgdr.redaction import is_secret_name, redact
+
+__all__ = ["Entry", "Journal", "Problem", "SecretRefusedError", "Verification"]
+
+_LOCK_TIMEOUT = 60.0
+_TAIL = 1 << 16
+
+
+class SecretRefusedError(ValueError):
+    """A caller tried to write a secret into the journal: a bug, not something a user can act on."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The first thing that is wrong with a journal.
+
+    Attributes:
+        line: line number in the file, 1 for the first; one past the end where something is missing there.
+        what: what is wrong with it.
+    """
+
+    line: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a check of the whole journal found.
+
+    Attributes:
+        entries: how many entries are good, up to the problem.
+        problem: the first bad entry, if there is one.
+        head: hash of the last good entry: the anchor to keep elsewhere.
+    """
+
+    entries: int
+    problem: Problem | None
+    head: str
+
+
+@dataclass
+class _Tail:
+    """The end of the file: the last whole line, and what was written after it."""
+
+    last: Entry | None = None
+    torn_at: int | None = None
+    torn: bytes = field(default=b"", repr=False)
+
+
+class Journal:
+    """A journal file and its head.
+
+    Args:
+        path: the file; it and its lock are created at the first append.
+        cluster: consent name that entries get unless they bring their own.
+    """
+
+    def __init__(self, path: Path, cluster: str = "") -> None:
+        self.path = path
+        self.cluster = cluster
+        self._head_path = path.with_name(path.stem + ".head")
+        self._torn_path = path.with_name(path.name + ".torn")
+        self._lock_path = path.with_name(path.stem + ".lock")
+
+    def append(
+        self,
+        *,
+        operation: str,
+        result: str,
+        details: Mapping[str, Any] | None = None,
+        times: Mapping[str, float] | None = None,
+        cluster: str | None = None,
+    ) -> Entry:
+        """Write an entry; when this returns, it is on disk.
+
+        Args:
+            operation: what was done.
+            result: how it ended.
+            details: plain values, lists and mappings.
+            times: measured seconds by phase.
+            cluster: consent name of the cluster, where it is not this journal's.
+
+        Raises:
+            SecretRefusedError: a key of ``details`` announces a secret.
+            ConfigError: the journal's folder is missing or not writable.
+            BusyError: another process has held the journal for a minute.
+        """
+        plain = _plain(details or {}, "details")
+        measured = {name: round(float(seconds), 3) for name, seconds in (times or {}).items()}
+        if not self.path.parent.is_dir():  # the lock library would create it, owned by whoever came first
+            raise ConfigError(f"cannot write {self.path}: its folder is missing", remedy="run the role pgdr")
+        try:
+            with self._lock():
+                head = self._repair()
+                return self._write(
+                    head, operation, result, plain, measured, self.cluster if cluster is None else cluster
+                )
+        except Timeout as error:
+            raise BusyError(f"another process holds {self._lock_path}", remedy="run again") from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {self.path}: {error.strerror}", remedy="run as postgres; see the role pgdr"
+            ) from error
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries from the first on; an incomplete last line is left out.
+
+        Raises:
+            OperationFailedError: a line is not an entry.
+        """
+        for number, line in self._lines():
+            if not line.endswith(b"\n"):
+                return
+            entry = parse(line)
+            if entry is None:
+                raise OperationFailedError(
+                    f"{self.path}, line {number} is not a journal entry", remedy="see pgdr journal verify"
+                )
+            yield entry
+
+    def verify(self) -> Verification:
+        """Follow the chain from the first entry to the head and stop at the first thing that is wrong."""
+        good = Head()
+        number = 0
+        for number, line in self._lines():
+            what = fault(line, good)
+            if what is not None:
+                return Verification(good.seq, Problem(number, what), good.hash)
+            entry = parse(line)
+            assert entry is not None  # noqa: S101 - fault() has just said so
+            good = Head(entry.seq, entry.hash)
+        what = self._fault_of_end(good)
+        return Verification(good.seq, None if what is None else Problem(number + 1, what), good.hash)
+
+    def _fault_of_end(self, last: Head) -> str | None:
+        head = self._read_head()
+        if head is None:
+            return f"{self._head_path.name} is missing: a cut-off end would not show" if last.seq else None
+        if head.seq > last.seq:
+            return f"{head.seq - last.seq} entries are missing at the end, up to number {head.seq}"
+        # A crash between entry and head leaves the head one behind; the next append puts it right.
+        if last.seq - head.seq > 1:
+            return f"entries after number {head.seq} were not written by pgdr"
+        if head.seq == last.seq and head.hash != last.hash:
+            return f"entry {last.seq} is not the one that was written: the chain was rewritten"
+        return None
+
+    def _lock(self) -> FileLock:
+        lock = FileLock(self._lock_path, timeout=_LOCK_TIMEOUT, mode=0o660)
+        if not self._lock_path.exists() and os.geteuid() == 0:
+            with lock:
+                adopt_owner(self._lock_path)
+        return lock
+
+    def _repair(self) -> Head:
+        """Bring file and head together after a crash and return what the next entry follows."""
+        tail = self._read_tail()
+        head = self._read_head()
+        last = tail.last
+        if head is None:
+            head = Head() if last is None else Head(last.seq, last.hash)
+            if last is not None:
+                head = self._note(head, {"repaired": f"{self._head_path.name} was missing"})
+        elif last is not None and last.seq == head.seq + 1 and fault(last.line().encode(), head) is None:
+            head = Head(last.seq, last.hash)
+        if tail.torn_at is not None:
+            self._set_torn_aside(tail)
+            head = self._note(
+                head,
+                {"repaired": "incomplete last line", "bytes": len(tail.torn), "moved_to": self._torn_path.name},
+            )
+        return head
+
+    def _note(self, head: Head, details: dict[str, Any]) -> Head:
+        entry = self._write(head, "journal-repair", "ok", details, {}, self.cluster)
+        return Head(entry.seq, entry.hash)
+
+    def _set_torn_aside(self, tail: _Tail) -> None:
+        with self._torn_path.open("ab") as aside:
+            aside.write(tail.torn + b"\n")
+            aside.flush()
+            os.fsync(aside.fileno())
+        adopt_owner(self._torn_path)
+        with self.path.open("r+b") as file:
+            file.truncate(tail.torn_at)
+            os.fsync(file.fileno())
+
+    def _write(
+        self,
+        head: Head,
+        operation: str,
+        result: str,
+        details: dict[str, Any],
+        times: dict[str, float],
+        cluster: str,
+    ) -> Entry:
+        unsigned = Entry(
+            seq=head.seq + 1,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            actor=actor(),
+            host=socket.gethostname(),
+            operation=operation,
+            cluster=cluster,
+            result=result,
+            details=details,
+            times=times,
+            prev_hash=head.hash,
+        )
+        entry = Entry(**{**asdict(unsigned), "hash": unsigned.computed_hash()})
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(entry.line().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            adopt_owner(self.path)
+            sync_directory(self.path.parent)
+        write_atomically(self._head_path, canonical({"seq": entry.seq, "hash": entry.hash}) + "\n")
+        return entry
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        try:
+            with self.path.open("rb") as file:
+                yield from enumerate(file, start=1)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
+
+    def _read_tail(self) -> _Tail:
+        """Read the last whole line, and what follows it, from the end of the file."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return _Tail()
+        with file:
+            size = file.seek(0, os.SEEK_END)
+            window = _TAIL
+            while True:
+                start = max(0, size - window)
+                file.seek(start)
+                chunk = file.read()
+                end = chunk.rfind(b"\n")
+                begin = chunk.rfind(b"\n", 0, max(end, 0))
+                if start == 0 or (end >= 0 and begin >= 0):
+                    break
+                window *= 4
+        torn = chunk[end + 1 :]
+        last = parse(chunk[begin + 1 : end + 1]) if end >= 0 else None
+        return _Tail(last, size - len(torn) if torn else None, torn)
+
+    def _read_head(self) -> Head | None:
+        try:
+            content = json.loads(self._head_path.read_text(encoding="utf-8"))
+            return Head(int(content["seq"]), str(content["hash"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            # Written atomically, so no crash leaves it half: somebody did.
+            return None
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return a value that JSON can carry, without secrets."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where}: keys must be text")
+            if is_secret_name(key):
+                raise SecretRefusedError(f"{where}.{key} announces a secret: it must not be written down")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise TypeError(f"{where}: {type(value).__name__} cannot be written to the journal")
+
+
+def actor() -> str:
+    """Who asked: behind sudo the person, not the account."""
+    behind = os.environ.get("SUDO_USER")
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        account = str(os.geteuid())
+    return f"{behind} as {account}" if behind and behind != account else account

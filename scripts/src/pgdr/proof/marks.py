@@ -1,0 +1,135 @@
+"""What is known of each backup set beyond the repository: verified, proven by a restore, damaged.
+
+Kept on the host and outside the database, which may be what is lost. The journal has each mark too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.info import Backup, StanzaInfo
+from pgdr.statefile import State, StateFile
+
+
+class Mark(BaseModel):
+    """What is known of one set in one repository.
+
+    Attributes:
+        verified: when every byte of it and of what it builds on was last read and was right.
+        proven: when a restore of it was last compared and right.
+        damaged: what is wrong with it, or an empty string.
+        restore_seconds: how long the files of that restore took.
+        restored_bytes: how many bytes those were.
+        replay_seconds: how long its replay of WAL took.
+        replayed_bytes: how much WAL that was.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    verified: datetime | None = None
+    proven: datetime | None = None
+    damaged: str = ""
+    restore_seconds: float | None = None
+    restored_bytes: int | None = None
+    replay_seconds: float | None = None
+    replayed_bytes: int | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it was verified or proven, and nothing was found wrong since."""
+        return not self.damaged and (self.verified is not None or self.proven is not None)
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A restore that was compared and right.
+
+    Attributes:
+        repository: where the set is.
+        label: the set.
+        at: when it was proven.
+        restore_seconds: how long its files took.
+        restored_bytes: how many bytes those were.
+        replay_seconds: how long the replay of WAL took.
+        replayed_bytes: how much WAL that was.
+    """
+
+    repository: int
+    label: str
+    at: datetime
+    restore_seconds: float
+    restored_bytes: int
+    replay_seconds: float
+    replayed_bytes: int
+
+
+class Marks(State):
+    """The marks of all sets: repository, then label.
+
+    Attributes:
+        sets: marks by repository and label.
+        wal_from: by repository, the set from whose start on WAL is kept without a hole; left out where that is
+            the oldest one.
+    """
+
+    sets: dict[int, dict[str, Mark]] = Field(default_factory=dict)
+    wal_from: dict[int, str] = Field(default_factory=dict)
+
+    def of(self, repository: int, label: str) -> Mark:
+        """The mark of a set; an empty one where nothing is known."""
+        return self.sets.get(repository, {}).get(label, Mark())
+
+    def set(self, repository: int, label: str, **values: object) -> Mark:
+        """Change the mark of a set."""
+        changed = self.of(repository, label).model_copy(update=values)
+        self.sets.setdefault(repository, {})[label] = changed
+        return changed
+
+    def forget_all_but(self, repository: int, labels: Collection[str]) -> None:
+        """Drop the marks of sets that a repository no longer holds."""
+        known = self.sets.get(repository, {})
+        self.sets[repository] = {label: mark for label, mark in known.items() if label in labels}
+
+    def newest(self, found: StanzaInfo, kind: str, repository: int | None = None) -> tuple[Backup, datetime] | None:
+        """The newest set with a mark (``verified`` or ``proven``) that is still good, and when it got it."""
+        for backup in reversed(found.backups(repository)):
+            mark = self.of(backup.repository, backup.label)
+            at = mark.verified if kind == "verified" else mark.proven
+            if at is not None and not mark.damaged:
+                return backup, at
+        return None
+
+
+def marks_path(config: HostConfig) -> Path:
+    """Where the marks are."""
+    return config.state_directory / "marks.json"
+
+
+def marks_file(config: HostConfig) -> StateFile[Marks]:
+    """The marks of this host's sets."""
+    return StateFile(marks_path(config), Marks)
+
+
+def record_verified(
+    config: HostConfig, repository: int, good: Collection[str], damaged: Mapping[str, str], at: datetime
+) -> None:
+    """Write down what a verification found; sets in neither collection keep what is known of them."""
+    with marks_file(config).change() as marks:
+        for label in good:
+            marks.set(repository, label, verified=at, damaged="")
+        for label, reason in damaged.items():
+            marks.set(repository, label, verified=None, damaged=reason)
+
+
+def record_proven(config: HostConfig, found: Proven) -> None:
+    """Write down that a restore of a set was right, and how fast it was."""
+    values = asdict(found)
+    repository, label, at = values.pop("repository"), values.pop("label"), values.pop("at")
+    with marks_file(config).change() as marks:
+        marks.set(repository, label, proven=at, **values)

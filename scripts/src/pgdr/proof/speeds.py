@@ -1,0 +1,31 @@
+"""How fast a recovery was: what the next one is estimated from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pgdr.proof.marks import Proven
+from pgdr.recovery.lsn import parse_lsn
+from pgdr.recovery.model import RecoveryState
+
+_FILES, _REPLAY = "restore files", "replay WAL"
+
+
+def measured(state: RecoveryState, at: datetime) -> Proven:
+    """Return what a finished recovery shows of the set that it used.
+
+    Args:
+        state: the recovery.
+        at: when it was proven.
+    """
+    seconds = {name: sum(p.seconds for p in state.phases if p.name == name) for name in (_FILES, _REPLAY)}
+    reached = parse_lsn(state.reached.lsn) if state.reached else parse_lsn(state.plan.recovery_lsn)
+    return Proven(
+        repository=state.plan.repository,
+        label=state.plan.backup_label,
+        at=at,
+        restore_seconds=seconds[_FILES],
+        restored_bytes=state.plan.backup_bytes,
+        replay_seconds=seconds[_REPLAY],
+        replayed_bytes=max(0, reached - parse_lsn(state.plan.backup_stop_lsn)),
+    )

@@ -1,0 +1,86 @@
+"""Holds: a person keeps a set or an archive from being removed, with a reason, until a person releases it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgdr.errors import RefusedError
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal, actor
+from pgdr.statefile import State, StateFile
+
+
+class Hold(BaseModel):
+    """One hold.
+
+    Attributes:
+        label: the set or archive.
+        place: where: ``repository 2``, ``archives``; empty: everywhere.
+        reason: why.
+        person: who asked for it.
+        at: since when, in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str
+    place: str
+    reason: str
+    person: str
+    at: datetime
+
+
+class Holds(State):
+    """All holds."""
+
+    holds: list[Hold] = Field(default_factory=list)
+
+    def at_place(self, place: str) -> dict[str, str]:
+        """The held labels of one place, each with reason and person."""
+        return {h.label: f"{h.reason} ({h.person})" for h in self.holds if h.place in {"", place}}
+
+
+def holds_file(config: HostConfig) -> StateFile[Holds]:
+    """The holds of this host."""
+    return StateFile(config.state_directory / "holds.json", Holds)
+
+
+def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str = "") -> Hold:
+    """Hold a set or archive.
+
+    Raises:
+        RefusedError: it is held already, or there is no reason.
+    """
+    if not reason.strip():
+        raise RefusedError("a hold needs a reason", remedy="--reason 'litigation 2026-17'")
+    made = Hold(label=label, place=place, reason=reason.strip(), person=actor(), at=at)
+    with holds_file(config).change() as state:
+        if any(hold.label == label and hold.place in {"", place} for hold in state.holds):
+            raise RefusedError(f"{label} is held already", remedy="see pgdr hold list")
+        state.holds.append(made)
+    _record(config, "hold add", made)
+    return made
+
+
+def release(config: HostConfig, label: str, reason: str) -> list[Hold]:
+    """Release all holds of a label.
+
+    Raises:
+        RefusedError: it is not held.
+    """
+    with holds_file(config).change() as state:
+        released = [hold for hold in state.holds if hold.label == label]
+        if not released:
+            raise RefusedError(f"{label} is not held", remedy="see pgdr hold list")
+        state.holds = [hold for hold in state.holds if hold.label != label]
+    for hold in released:
+        _record(config, "hold release", hold, released_because=reason)
+    return released
+
+
+def _record(config: HostConfig, operation: str, hold: Hold, **more: str) -> None:
+    Journal(config.journal_path, config.cluster_name).append(
+        operation=operation, result="ok", details={**hold.model_dump(mode="json"), **more}
+    )

@@ -1,0 +1,88 @@
+"""Start the process of a side instance: as a systemd unit with caps, or, if a person says so, without.
+
+We are postgres and may not start units. The role installs a path unit that waits for a file in a folder of ours and
+starts `pgdr-side@NAME` for it: no sudo, no polkit, and nothing else can be started that way.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pgdr.errors import OperationFailedError, RefusedError
+from pgdr.hostconfig import HostConfig, config_path
+from pgdr.side import store
+from pgdr.side.manage import alive
+
+_PATH_UNIT = Path("/etc/systemd/system/pgdr-side.path")
+_SYSTEMD = Path("/run/systemd/system")
+_STARTED_SECONDS = 30.0
+
+
+def capped() -> bool:
+    """Whether this host can cap a side instance: systemd runs and the role has installed the unit."""
+    return _SYSTEMD.is_dir() and _PATH_UNIT.exists()
+
+
+def require_launchable(*, uncapped: bool) -> None:
+    """Refuse where a side instance cannot be capped and nobody said that it may go uncapped.
+
+    Raises:
+        RefusedError: so it is.
+    """
+    if not uncapped and not capped():
+        raise RefusedError(
+            "this host has no unit that caps a side instance",
+            remedy="run the role pgdr on it, or add --uncapped: it may then take CPU and memory from production",
+        )
+
+
+def launch(config: HostConfig, name: str, *, uncapped: bool, host_file: Path | None) -> None:
+    """Start the process and wait until it has begun.
+
+    Args:
+        config: this host.
+        name: name of the instance.
+        uncapped: without systemd, as a process of its own.
+        host_file: the host configuration that was named, ``None`` for the usual one.
+
+    Raises:
+        OperationFailedError: it did not begin.
+    """
+    if uncapped:
+        _detached(config, name, host_file)
+    else:
+        _request(config, name)
+    deadline = time.monotonic() + _STARTED_SECONDS
+    while time.monotonic() < deadline:
+        state = store.required(config, name)
+        if alive(state) or state.failure:
+            return
+        time.sleep(0.1)
+    raise OperationFailedError(
+        f"the process of side instance {name} did not begin within {_STARTED_SECONDS:.0f} s",
+        remedy=f"see journalctl -u 'pgdr-side*' and {_log(config, name)}",
+    )
+
+
+def _request(config: HostConfig, name: str) -> None:
+    folder = config.run_directory / "side-requests"
+    try:
+        (folder / name).touch(mode=0o600)
+    except OSError as error:
+        raise OperationFailedError(f"{folder} cannot be written: {error.strerror}", remedy="run as postgres") from error
+
+
+def _detached(config: HostConfig, name: str, host_file: Path | None) -> None:
+    argv = [sys.executable, "-m", "pgdr.cli.main", "--config", str(config_path(host_file)), "side", "run", name]
+    descriptor = os.open(_log(config, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    with os.fdopen(descriptor, "ab") as log:
+        # Not waited for: it lives longer than we do.
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+
+
+def _log(config: HostConfig, name: str) -> Path:
+    return config.log_directory / f"side-{name}.log"

@@ -1,0 +1,166 @@
+"""Decide a side instance, or refuse it with one line, before anything is written."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pgdr import relationmap, restorepoint
+from pgdr.errors import PgdrError, RefusedError
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.policy.model import SideInstances
+from pgdr.recovery.ground import existing_parent
+from pgdr.recovery.lsn import parse_lsn
+from pgdr.recovery.model import Plan, Tablespace
+from pgdr.recovery.source import Source, Wish, choose_source, chosen_facts
+from pgdr.recovery.target import Target, TargetKind
+from pgdr.relationmap import TablespaceSeen
+from pgdr.side import store
+from pgdr.side.model import Place, SideState, limits, place
+
+# WAL that replay keeps, see run.py; growth of the files while they are replayed; what the server needs by itself.
+KEPT_WAL_BYTES = 2**30
+_HEADROOM = 1.02
+_ROOM_BYTES = 256 * 2**20
+_PORTS = 50
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """What a person asked for.
+
+    Attributes:
+        name: name of the instance.
+        repository: pgBackRest's number of the repository to read.
+        target: where to recover to.
+        backup_label: a backup set to start from, empty to choose.
+        databases: only these, empty for all.
+        port: its port, 0 to choose.
+        time_to_live: after this it is removed; ``None`` for the policy's.
+    """
+
+    name: str
+    repository: int
+    target: Target
+    backup_label: str = ""
+    databases: tuple[str, ...] = ()
+    port: int = 0
+    time_to_live: timedelta | None = None
+
+
+def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions) -> SideState:
+    """Look at repository and host, and decide.
+
+    Raises:
+        RefusedError: it cannot or must not be done; nothing was written.
+        UnreachableError: the repository did not answer.
+    """
+    allowed = limits(config)
+    where = place(config, store.checked_name(options.name))
+    if options.target.kind is TargetKind.LATEST:
+        raise RefusedError("a side instance needs a target", remedy="give --target-time, -lsn, -name or -xid")
+    port = _port(config, allowed, options.port)
+    wish = Wish(options.repository, options.target, options.backup_label, near=_near(config, options.target))
+    source = choose_source(config, client, wish)
+    warnings = source.warnings(datetime.now(UTC))
+    _refuse_foreign_tablespaces(config, source)
+    free = _room(source, where, allowed)
+    now = datetime.now(UTC)
+    plan = Plan(
+        operation=f"side-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}",
+        created_at=now,
+        **chosen_facts(config, wish, source),
+        data_directory=str(where.data),
+        tablespaces=[
+            Tablespace(name=space.name, location=str(where.tablespaces / str(number)))
+            for number, space in enumerate(source.tablespaces, start=1)
+        ],
+        set_aside=[],
+        stop_first=False,
+        free_bytes=free,
+        warnings=warnings,
+        beside=True,
+        databases=list(options.databases),
+    )
+    alive = options.time_to_live or timedelta(seconds=allowed.time_to_live.seconds)
+    return SideState(
+        name=options.name,
+        plan=plan,
+        port=port,
+        socket_directory=str(where.socket_directory),
+        created_at=now,
+        expires_at=now + alive,
+        disk_floor=allowed.disk_floor.bytes,
+    )
+
+
+def _near(config: HostConfig, target: Target) -> int:
+    """Position of a restore point, if this host's journal knows it: an older backup may have to be taken for it."""
+    if target.kind is not TargetKind.NAME:
+        return 0
+    try:
+        points = restorepoint.known(config)
+    except PgdrError:
+        return 0
+    return next((parse_lsn(point.lsn) for point in points if point.name == target.value), 0)
+
+
+def _room(source: Source, where: Place, allowed: SideInstances) -> int:
+    needed = int(source.backup.info.size * _HEADROOM) + min(source.replayed, 2 * KEPT_WAL_BYTES) + _ROOM_BYTES
+    free = shutil.disk_usage(existing_parent(where.folder)).free
+    floor = allowed.disk_floor.bytes
+    if free - needed < floor:
+        raise RefusedError(
+            f"not enough disk: the side instance needs {needed / 2**30:.1f} GiB under {where.folder}, "
+            f"{free / 2**30:.1f} GiB are free and {floor / 2**30:.1f} GiB must stay free",
+            remedy="free space, name a larger disk with side_instances.path in the policy, or use another host: "
+            "playbooks/dr-side-instance.yml",
+        )
+    return free
+
+
+def _refuse_foreign_tablespaces(config: HostConfig, source: Source) -> None:
+    """Look for tablespaces that the backup does not know: replay would make them where production has them.
+
+    A tablespace's record names its folder, and a copy on the same host would take that very folder for its own
+    (``create_tablespace_directories``). pgBackRest maps only those in the backup. The unit's sandbox would stop
+    it too, but systemd goes without one where it may not mount, in most containers, and says nothing.
+    """
+    known = {(space.name, space.location) for space in source.tablespaces}
+    seen: list[TablespaceSeen] = list(relationmap.relation_map(config).tablespaces())
+    with suppress(PgdrError):  # production is down: what this host remembers must do
+        seen += relationmap.read_catalogs(config).tablespaces
+    # What was dropped before the backup is not in the WAL behind it.
+    foreign = sorted({(item.name, item.location) for item in seen if item.last_seen >= source.backup.started} - known)
+    if not foreign:
+        return
+    text = ", ".join(f"{name} ({location})" for name, location in foreign)
+    raise RefusedError(
+        f"backup set {source.backup.label} does not know tablespace {text}: replaying its creation would write into "
+        "production's folder",
+        remedy="start from a newer set, or use another host: playbooks/dr-side-instance.yml",
+    )
+
+
+def _port(config: HostConfig, allowed: SideInstances, wanted: int) -> int:
+    taken = {config.port: "production's"} | {state.port: f"that of {state.name}" for state in store.states(config)}
+    if wanted:
+        if wanted in taken or _answers(wanted):
+            owner = taken.get(wanted, "in use by another program")
+            raise RefusedError(f"port {wanted} is {owner}", remedy="leave --port out to get a free one")
+        return wanted
+    for port in range(allowed.first_port, allowed.first_port + _PORTS):
+        if port not in taken and not _answers(port):
+            return port
+    raise RefusedError(f"no free port from {allowed.first_port} on", remedy="stop a side instance: pgdr side list")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

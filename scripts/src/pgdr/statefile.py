@@ -1,0 +1,78 @@
+"""Small pieces of state on the host, outside the database: one JSON file each, changed whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pgdr.errors import BusyError, ConfigError
+from pgdr.files import adopt_owner, write_atomically
+
+_LOCK_TIMEOUT = 30.0
+
+
+class State(BaseModel):
+    """What a state file holds. Unknown keys are kept out, so that a newer version's file is not half read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+S = TypeVar("S", bound=State)
+
+
+class StateFile(Generic[S]):
+    """One file with one model.
+
+    Args:
+        path: the file.
+        model: its content; a missing file means the model's defaults.
+    """
+
+    def __init__(self, path: Path, model: type[S]) -> None:
+        self.path = path
+        self._model = model
+
+    def read(self) -> S:
+        """Return what the file holds, or the defaults where there is none.
+
+        Raises:
+            ConfigError: it cannot be read or is not what pgdr wrote.
+        """
+        try:
+            return self._model.model_validate_json(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return self._model()
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{self.path} is not what pgdr wrote",
+                remedy="move it away and run pgdr verify; a hold in it must be added again",
+            ) from error
+
+    @contextmanager
+    def change(self) -> Iterator[S]:
+        """Read, let the caller change, and write what is there at the end; nothing where the caller fails.
+
+        Raises:
+            BusyError: another process holds the file.
+            ConfigError: it cannot be read or written.
+        """
+        lock = FileLock(self.path.with_suffix(".lock"), timeout=_LOCK_TIMEOUT, mode=0o660)
+        try:
+            with lock:
+                adopt_owner(Path(lock.lock_file))
+                state = self.read()
+                yield state
+                write_atomically(self.path, state.model_dump_json(indent=1) + "\n")
+        except Timeout as error:
+            raise BusyError(f"another process holds {self.path}", remedy="run again") from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {self.path}: {error.strerror}", remedy="run as postgres; see the role pgdr"
+            ) from error

@@ -1,0 +1,179 @@
+"""Everything that a status is made of, asked at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pgdr import process
+from pgdr.errors import ExitCode, PgdrError
+from pgdr.health import Check, Level
+from pgdr.heartbeat import Beat, newest
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.pgbackrest.info import Backup, StanzaInfo
+from pgdr.policy.model import Policy
+from pgdr.policy.repository import PosixRepository
+from pgdr.postgres.connection import connected
+from pgdr.proof.findings import Findings, findings_file
+from pgdr.proof.look import Server, ask_server, now, page_checks, repository_check
+from pgdr.proof.marks import Marks, marks_file
+from pgdr.proof.wal import WHOLE
+from pgdr.retention.holds import Holds, holds_file
+from pgdr.status.history import History, read_history
+from pgdr.status.recent import RecentWal, known_file, look
+from pgdr.status.space import Disk, measure
+
+#: A repository that does not answer must not keep the rest waiting.
+_REPOSITORY_TIMEOUT = 20.0
+
+
+@dataclass
+class RepositoryFacts:
+    """One repository.
+
+    Attributes:
+        key: its number.
+        place: where it is.
+        off_host: whether it outlives the host.
+        checks: whether it can be read, and pages.
+        backups: its sets, oldest first.
+        recent: the end of its WAL.
+    """
+
+    key: int
+    place: str
+    off_host: bool
+    checks: list[Check] = field(default_factory=list)
+    backups: tuple[Backup, ...] = ()
+    recent: RecentWal | None = None
+
+
+@dataclass
+class Facts:
+    """What was found at one moment."""
+
+    now: datetime
+    policy: Policy
+    server: Server
+    beat: Beat | None
+    repositories: list[RepositoryFacts]
+    infos: dict[int, StanzaInfo]
+    marks: Marks
+    findings: Findings
+    history: History
+    holds: Holds
+    disks: list[Disk]
+    clock_synchronised: bool | None
+
+    def info_of(self, repository: int | None) -> StanzaInfo | None:
+        """What a repository holds; without one, all that answered, as one."""
+        if repository is not None:
+            return self.infos.get(repository)
+        if not self.infos:
+            return None
+        first = next(iter(self.infos.values()))
+        return first.model_copy(update={"backup": tuple(b for info in self.infos.values() for b in info.backup)})
+
+
+def gather(config: HostConfig, policy: Policy) -> Facts:
+    """Ask host, server and repositories; what does not answer is a finding.
+
+    Raises:
+        ConfigError: this host has no pgBackRest configuration, or its state cannot be read.
+    """
+    client = PgBackRest(config)
+    places = {item.key: item for item in client.repositories}
+    # Asked before the repositories: a segment archived in between must not look like a claim without proof.
+    server = ask_server(config)
+    marks = marks_file(config).read()
+    findings = findings_file(config).read()
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        beat = pool.submit(_beat, config)
+        history = pool.submit(read_history, config)
+        clock = pool.submit(_clock)
+        empty = [RepositoryFacts(key, item.place, item.type != "posix") for key, item in places.items()]
+        asked = [pool.submit(_repository, client, facts, server, marks, findings) for facts in empty]
+        disks = measure(config, _paths(config, policy), now())
+        answers = [future.result() for future in asked]
+        return Facts(
+            now=now(),
+            policy=policy,
+            server=server,
+            beat=beat.result(),
+            repositories=[facts for facts, _info in answers],
+            infos={facts.key: info for facts, info in answers if info is not None},
+            marks=marks,
+            findings=findings,
+            history=history.result(),
+            holds=holds_file(config).read(),
+            disks=disks,
+            clock_synchronised=clock.result(),
+        )
+
+
+def _repository(
+    client: PgBackRest, facts: RepositoryFacts, server: Server, marks: Marks, findings: Findings
+) -> tuple[RepositoryFacts, StanzaInfo | None]:
+    try:
+        found = client.info(facts.key, timeout=_REPOSITORY_TIMEOUT)
+        facts.checks += [repository_check(found, facts.key)]
+        if facts.checks[0].level is not Level.GREEN:
+            return facts, found
+        facts.checks.append(page_checks(found, facts.key))
+        facts.backups = found.backups(facts.key)
+        known = known_file(client.config).read().repositories.get(facts.key)
+        if _doubted(findings, facts.key):
+            known = None  # what was found there is looked at again, whole
+        wal_from = marks.wal_from.get(facts.key, "")
+        facts.recent = look(client, found, facts.key, server.segment_size, known, wal_from)
+    except PgdrError as error:
+        silent = error.exit_code is ExitCode.FAILED
+        facts.checks.append(
+            Check(
+                "repository",
+                Level.RED,
+                f"it does not answer: {error.message}" if silent else error.message,
+                facts.key,
+                endangers="every recovery from this repository",
+                remedy=error.remedy
+                or f"network, credentials and endpoint of the repository; pgdr info --repo {facts.key}",
+                code=ExitCode.UNREACHABLE if silent else error.exit_code,
+            )
+        )
+        return facts, None
+    return facts, found
+
+
+def _doubted(findings: Findings, repository: int) -> bool:
+    """Whether the last look of any kind found something in the WAL of a repository that only a whole listing shows."""
+    kept = (look.findings.get(f"{name}:{repository}") for look in findings.looks.values() for name in WHOLE)
+    return any(item is not None and item.level is not Level.GREEN for item in kept)
+
+
+def _beat(config: HostConfig) -> Beat | None:
+    try:
+        with connected(config, application_name="pgdr status") as connection:
+            return newest(connection)
+    except PgdrError:
+        return None  # said once already: the server does not answer
+
+
+def _clock() -> bool | None:
+    """Whether the kernel's clock follows a reference; ``None`` where nobody can say."""
+    try:
+        done = process.run(
+            ["timedatectl", "show", "--property=NTPSynchronized", "--value"], allowed=lambda _: True, timeout=2
+        )
+    except PgdrError:
+        return None
+    return {"yes": True, "no": False}.get(done.stdout.strip())
+
+
+def _paths(config: HostConfig, policy: Policy) -> dict[str, str]:
+    paths = {str(config.data_directory): "data and pg_wal"}
+    for repository in policy.repositories:
+        if isinstance(repository, PosixRepository):
+            paths[repository.path] = f"repository {repository.id}"
+    return paths

@@ -1,0 +1,56 @@
+"""What the journal says of the jobs: when each last ended well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pgdr.errors import PgdrError
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+
+#: Name of a job in the schedule to the operation in the journal; backups are told apart by what was asked for.
+_JOBS = {"verify": "verify", "expire": "expire", "archive": "archive", "rehearsal": "rehearse"}
+
+
+@dataclass
+class History:
+    """The jobs' last good ends.
+
+    Attributes:
+        begun: when the journal begins; ``None`` for an empty one.
+        last_ok: by job: when it last ended well everywhere.
+        failed: by job: when it last failed, and how, where that was later.
+        problem: why the journal cannot be read.
+    """
+
+    begun: datetime | None = None
+    last_ok: dict[str, datetime] = field(default_factory=dict)
+    failed: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_history(config: HostConfig) -> History:
+    """Read the journal for the ends of jobs."""
+    history = History()
+    try:
+        for entry in Journal(config.journal_path).entries():
+            at = datetime.fromisoformat(entry.at)
+            history.begun = history.begun or at
+            for job in _jobs_of(entry.operation, str(entry.details.get("requested", ""))):
+                if entry.result == "ok":
+                    history.last_ok[job] = at
+                    history.failed.pop(job, None)
+                elif entry.result != "busy":
+                    text = str(entry.details.get("message") or entry.details.get("error") or entry.result)
+                    history.failed[job] = (at, text)
+    except PgdrError as error:
+        history.problem = str(error)
+    return history
+
+
+def _jobs_of(operation: str, requested: str) -> tuple[str, ...]:
+    if operation == "backup":
+        # A full does what an increment would have done.
+        return ("full", "incremental") if requested == "full" else ("incremental",)
+    return tuple(job for job, name in _JOBS.items() if name == operation)

@@ -1,0 +1,79 @@
+"""The status as a whole: gathered, judged, dated, and as a document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pgdr.errors import PgdrError
+from pgdr.health import Check, Level, worst
+from pgdr.hostconfig import HostConfig
+from pgdr.notify.delivery import delivery_checks
+from pgdr.policy.model import Policy
+from pgdr.proof.findings import record
+from pgdr.proof.verify import check_document
+from pgdr.status.facts import Facts, gather
+from pgdr.status.judge import judge
+from pgdr.status.measures import Measures, measure
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status of a host at one moment."""
+
+    facts: Facts
+    measures: Measures
+    checks: tuple[Check, ...]
+
+    @property
+    def level(self) -> Level:
+        """The worst of all."""
+        return worst(self.checks)
+
+
+def status(config: HostConfig, policy: Policy) -> Status:
+    """Look at the host and judge what is there.
+
+    Raises:
+        ConfigError: host configuration or state cannot be read.
+    """
+    facts = gather(config, policy)
+    measures = measure(facts)
+    checks = [*judge(facts, measures), *delivery_checks(config, policy.notification)]
+    try:
+        dated = record(config, "status", checks, facts.now)
+        checks = [dated[check.key] for check in checks]
+    except PgdrError:
+        pass  # a full disk must not silence the status; it is one of its findings
+    return Status(facts, measures, tuple(sorted(checks, key=lambda check: -check.level.rank)))
+
+
+def document(found: Status) -> dict[str, Any]:
+    """Write the status as the JSON document of ``pgdr status --output json``."""
+    policy = found.facts.policy
+    verified = found.facts.findings.looks.get("verify")
+    return {
+        "cluster": policy.cluster.name,
+        "at": _time(found.facts.now),
+        "level": str(found.level),
+        "rpo_seconds": found.measures.rpo_seconds,
+        "rpo_objective_seconds": policy.objectives.rpo.seconds,
+        "rto_estimate_seconds": found.measures.rto_seconds,
+        "rto_objective_seconds": policy.objectives.rto.seconds,
+        "last_verification": _time(verified.at) if verified else None,
+        "proven": {"backup": found.measures.proven, "at": _time(found.measures.proven_at)},
+        "repositories": [
+            {key: _time(value) if isinstance(value, datetime) else value for key, value in asdict(window).items()}
+            for window in found.measures.windows
+        ],
+        "slots": found.measures.slots,
+        "disks": [disk.model_dump(mode="json") for disk in found.facts.disks],
+        "holds": len(found.facts.holds.holds),
+        "jobs": {name: _time(at) for name, at in sorted(found.facts.history.last_ok.items())},
+        "checks": [check_document(check) for check in found.checks],
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None

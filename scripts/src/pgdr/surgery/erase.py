@@ -1,0 +1,272 @@
+"""The right to erasure: all rows of a tenant go, for good, and stay gone after any restore."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import Rollback, sql
+
+from pgdr.errors import NotProvenError, RefusedError
+from pgdr.hostconfig import HostConfig
+from pgdr.policy.tenancy import Tenancy
+from pgdr.postgres.connection import Connection, TupleRow, connected
+from pgdr.postgres.facts import one
+from pgdr.surgery import apply, diff, images, operation, staging
+from pgdr.surgery.catalog import read_schema
+from pgdr.surgery.conflicts import Ground, prepare
+from pgdr.surgery.diff import Mode
+from pgdr.surgery.drift import StagedColumn
+from pgdr.surgery.ledger import DONE, INTENDED, WITHDRAWN, Ledger
+from pgdr.surgery.model import quoted, server_text
+from pgdr.surgery.operation import Outcome
+from pgdr.surgery.plan import Notes, Plan, disputed, look_around, table_plans
+from pgdr.surgery.scope import TenantScope
+from pgdr.surgery.source import APPLICATION, SETTINGS
+from pgdr.surgery.staging import Stage
+from pgdr.surgery.tenancy import Owned, Ownership, resolve
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be erased.
+
+    Attributes:
+        config: what this host is.
+        tenancy: how rows belong to tenants.
+        database: the live database; ``None`` for the ERP's.
+        schemas: these schemas only; ``None`` for all.
+        lock_timeout: how long to wait for any lock.
+    """
+
+    config: HostConfig
+    tenancy: Tenancy
+    database: str | None = None
+    schemas: Collection[str] | None = None
+    lock_timeout: str = "10s"
+
+
+def erase_tenant(request: Request, tenant: str, ledger: Ledger, *, plan_only: bool) -> tuple[Plan, Outcome | None]:
+    """Remove all rows of a tenant, history included, or only say which.
+
+    No before-image is kept, and images of earlier operations on this tenant are removed: they are its data.
+
+    Raises:
+        RefusedError: unknown tenant, rows of others refer to its rows, missing rights.
+        BusyError: somebody else works on the same rows.
+        NotProvenError: something was left.
+        PgdrError: anything else; nothing was changed.
+    """
+    with connected(request.config, request.database, application_name=APPLICATION, settings=SETTINGS) as live:
+        try:
+            settle_intentions(live, ledger)
+            plan, outcome = _erase(live, request, tenant, ledger, record=True, plan_only=plan_only)
+        except psycopg.Error as error:
+            raise apply.in_words(error, request.lock_timeout) from error
+    if outcome is not None:
+        _remove_images(request.config, tenant)
+    return plan, outcome
+
+
+def _erase(
+    live: Connection[TupleRow], request: Request, tenant: str, ledger: Ledger, *, record: bool, plan_only: bool
+) -> tuple[Plan, Outcome | None]:
+    outcome: Outcome | None = None
+    number = 0
+    with live.transaction():
+        operation.begin(live, request.lock_timeout, alone=not plan_only)
+        ownership = resolve(read_schema(live, request.schemas), request.tenancy)
+        scope = TenantScope(ownership, tenant)
+        scope.check_value(live)
+        plan, ground = _plan(live, scope, gate=not plan_only)
+        if plan_only:
+            raise Rollback
+        if not plan.ready:
+            raise RefusedError(
+                str((*plan.blockers, *plan.conflicts)[0]),
+                remedy="remove or repoint those rows first; see --plan; nothing was changed",
+            )
+        outcome = operation.carry_out(live, ground, scope, folder=None)
+        left = [label for label, found in outcome.sums.items() if found.rows]
+        if left:
+            raise NotProvenError(f"rows are left in {', '.join(left)}", remedy="nothing was changed")
+        if record:
+            transaction = str(one(live, "select pg_current_xact_id()::text")[0])
+            number = ledger.intend(
+                ledger.subject(canonical(live, ownership, tenant)),
+                predicate(ownership),
+                (transaction, images.cluster_now(live)),
+                outcome.changed,
+            )
+    if number:
+        ledger.conclude(number, DONE)
+    return plan, outcome
+
+
+def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tuple[Plan, Ground]:
+    notes = Notes()
+    prepare(live)
+    ground = Ground(scope.schema)
+    for number, table in enumerate(scope.tables, start=1):
+        stage = Stage(number, table, None, tuple(StagedColumn(column, column.name) for column in table.columns))
+        ground.stages[table.oid] = stage
+        staging.create(live, stage)
+    if gate:
+        apply.hold_tables(live, scope.tables)
+        apply.close_gate(live, scope)
+    rows = 0
+    for stage in ground.stages.values():
+        rows += staging.fill_live(live, stage, scope)
+        diff.compare(live, stage, Mode.EXACT)
+    if not rows:
+        raise RefusedError(f"no row belongs to tenant {scope.tenant!r}", remedy="names are exact; nothing was changed")
+    notes.blockers += disputed(live, scope, "of today")
+    look_around(live, ground, scope.ownership, notes)
+    plan = Plan(
+        subject=f"tenant {scope.tenant}",
+        source="nothing: erasure",
+        mode=Mode.EXACT,
+        tables=table_plans(live, ground),
+        conflicts=tuple(operation.ask_all(live, ground)),
+        blockers=tuple(notes.blockers),
+        notes=tuple(notes.notes),
+        live_rows=rows,
+    )
+    return plan, ground
+
+
+def _remove_images(config: HostConfig, tenant: str) -> None:
+    for folder in images.folder_of(config).glob("*"):
+        try:
+            manifest, _ = images.load_manifest(config, folder.name)
+        except RefusedError:
+            shutil.rmtree(folder)  # it ended before it changed anything; it may hold rows nevertheless
+            continue
+        if manifest.subject == f"tenant {tenant}":
+            shutil.rmtree(folder)
+
+
+def main_column(ownership: Ownership) -> Owned:
+    """The table whose tenant column decides how an id is written: the register, else the first."""
+    with_column = [one for one in ownership.owned.values() if one.column is not None]
+    if not with_column:
+        raise RefusedError("no table has a tenant column", remedy="name it in the policy under tenancy")
+    return next((one for one in with_column if one.register), with_column[0])
+
+
+def canonical(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
+    """A tenant's id as the database writes it: one id has one hash."""
+    main = main_column(ownership)
+    column = main.table.column(main.column or "")
+    if column is None:
+        raise AssertionError("a tenant column that does not exist")
+    row = live.execute(
+        sql.SQL("select ({}::{})::text").format(sql.Literal(tenant), server_text(column.type))
+    ).fetchone()
+    return str(row[0]) if row else tenant
+
+
+def subject_of(request: Request, tenant: str, ledger: Ledger) -> str:
+    """The keyed hash of a tenant, whether it is still there or not."""
+    with connected(request.config, request.database, application_name=APPLICATION, settings=SETTINGS) as live:
+        ownership = resolve(read_schema(live, request.schemas), request.tenancy)
+        return ledger.subject(canonical(live, ownership, tenant))
+
+
+def predicate(ownership: Ownership) -> str:
+    """Which column names the subject."""
+    main = main_column(ownership)
+    return f"{main.table.label}.{quoted(main.column or '')}"
+
+
+def settle_intentions(live: Connection[TupleRow], ledger: Ledger) -> None:
+    """Ask the server what became of erasures that a crash left open.
+
+    Raises:
+        NotProvenError: it cannot know.
+    """
+    for erasure in ledger.erasures():
+        if erasure.state != INTENDED:
+            continue
+        state = images.transaction_state(live, erasure.transaction[1], erasure.transaction[0])
+        if state == "committed":
+            ledger.conclude(erasure.number, DONE)
+        elif state == "aborted":
+            ledger.conclude(erasure.number, WITHDRAWN)
+        else:
+            raise NotProvenError(
+                f"erasure {erasure.number} of {erasure.at} was begun, and whether it was completed is not known here",
+                remedy="decide with pgdr erasures settle",
+            )
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay removed again.
+
+    Attributes:
+        erasures: how many the ledger has.
+        removed: number of the erasure, and rows removed, for each subject that was there again.
+    """
+
+    erasures: int
+    removed: dict[int, int]
+
+
+def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Replayed:
+    """Remove again what the ledger says was erased. Every restore calls this before the service opens.
+
+    Raises:
+        NotProvenError: the ledger is damaged, an erasure's outcome is unknown, or a subject is still there afterwards.
+        PgdrError: a removal failed: do not open the service.
+    """
+    erasures = ledger.erasures()
+    if not erasures:
+        return Replayed(0, {})
+    removed: dict[int, int] = {}
+    with connected(request.config, request.database, application_name=APPLICATION, settings=SETTINGS) as live:
+        open_ones = {erasure.subject for erasure in erasures if erasure.state == INTENDED}
+        done = {erasure.subject: erasure.number for erasure in erasures if erasure.state == DONE}
+        try:
+            for tenant in _tenants(live, request):
+                subject = ledger.subject(tenant)
+                if subject in open_ones and subject not in done:
+                    raise NotProvenError(
+                        "the ledger has an erasure that was begun and never confirmed, and its subject is here",
+                        remedy="decide with pgdr erasures settle; do not open the service before",
+                    )
+                if subject in done:
+                    plan, _ = _erase(live, request, tenant, ledger, record=False, plan_only=plan_only)
+                    removed[done[subject]] = plan.changes
+            left = [] if plan_only else [t for t in _tenants(live, request) if ledger.subject(t) in done]
+        except psycopg.Error as error:
+            raise apply.in_words(error, request.lock_timeout) from error
+    if left:
+        raise NotProvenError(f"{len(left)} erased subjects are still there", remedy="do not open the service")
+    return Replayed(len(erasures), removed)
+
+
+def _tenants(live: Connection[TupleRow], request: Request) -> list[str]:
+    """All ids that stand in any tenant column, as the main column writes them."""
+    ownership = resolve(read_schema(live, request.schemas), request.tenancy)
+    found: set[str] = set()
+    for owned in ownership.owned.values():
+        if owned.column is None:
+            continue
+        rows = live.execute(
+            sql.SQL("select distinct {column}::text from {rows} where {column} is not null").format(
+                column=sql.Identifier(owned.column), rows=owned.table.rows
+            )
+        )
+        found.update(row[0] for row in rows)
+    return sorted({_canonical_or_same(live, ownership, tenant) for tenant in found})
+
+
+def _canonical_or_same(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
+    try:
+        with live.transaction():
+            return canonical(live, ownership, tenant)
+    except psycopg.DataError:  # a value that the main column's type does not know
+        return tenant

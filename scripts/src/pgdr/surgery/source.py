@@ -1,0 +1,114 @@
+"""Where the past comes from: a database that answers queries as it did then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import psycopg
+from psycopg import IsolationLevel
+
+from pgdr.errors import RefusedError, UnreachableError
+from pgdr.hostconfig import HostConfig
+from pgdr.postgres.connection import Connection, TupleRow, connected, explain
+from pgdr.rowhash import SESSION_SETTINGS
+
+SETTINGS = {
+    **dict(SESSION_SETTINGS),
+    "lc_monetary": "C",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+    # A killed pgdr must not keep its locks until a long statement has ended.
+    "client_connection_check_interval": "1s",
+}
+APPLICATION = "pgdr surgery"
+
+
+class PastSource(Protocol):
+    """Something that can show the past as a database.
+
+    An archive does so by restoring into a scratch database, a side instance by running.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is, for plan and journal; no secret is part of it."""
+        ...
+
+    def open(self) -> AbstractContextManager[Connection[TupleRow]]:
+        """A connection that only reads, in one snapshot, with :data:`SETTINGS`."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalDatabase:
+    """A database of this host's own cluster that holds the past.
+
+    Attributes:
+        config: what this host is.
+        database: its name.
+        title: what it is to a person, where that is more than a database.
+    """
+
+    config: HostConfig
+    database: str
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return self.title or f"database {self.database}"
+
+    @contextmanager
+    def open(self) -> Iterator[Connection[TupleRow]]:
+        """Connect over the local socket."""
+        with connected(self.config, self.database, application_name=APPLICATION, settings=SETTINGS) as connection:
+            yield from _reading(connection)
+
+
+@dataclass(frozen=True)
+class ServiceDatabase:
+    """A database that a libpq service names: host, port and user in ``pg_service.conf``, password in ``.pgpass``.
+
+    Attributes:
+        service: the service's name.
+    """
+
+    service: str
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return f"service {self.service}"
+
+    @contextmanager
+    def open(self) -> Iterator[Connection[TupleRow]]:
+        """Connect as the service says."""
+        try:
+            connection = psycopg.connect(
+                service=self.service, application_name=APPLICATION, client_encoding="UTF8", autocommit=True
+            )
+        except psycopg.OperationalError as error:
+            text = " ".join(str(error).split())
+            if "definition of service" in text:
+                raise RefusedError(
+                    f"no service {self.service!r}", remedy="name it in pg_service.conf, or set PGSERVICEFILE"
+                ) from error
+            raise UnreachableError(f"service {self.service} does not answer: {text}", remedy="run again") from error
+        try:
+            with connection:
+                for name, value in SETTINGS.items():
+                    connection.execute("select set_config(%s, %s, false)", (name, value))
+                yield from _reading(connection)
+        except psycopg.Error as error:
+            raise explain(error, self.name) from error
+
+
+def _reading(connection: Connection[TupleRow]) -> Iterator[Connection[TupleRow]]:
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    with connection.transaction():
+        yield connection

@@ -1,0 +1,116 @@
+"""``pgdr watch``: what has changed since the last look is told; once a day a digest; each time a sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pgdr.health import Check, Level
+from pgdr.hostconfig import HostConfig
+from pgdr.notify import channels
+from pgdr.notify.channels import Attempt, delivery_file
+from pgdr.notify.delivery import Alerts, Told, alerts_file
+from pgdr.notify.message import Event, Message, digest, failure, recovery
+from pgdr.policy.model import Notification, Policy
+from pgdr.proof.usual import ago
+from pgdr.status.report import Status
+
+_DIGEST_EVERY = timedelta(hours=24)
+_REMIND_EVERY = timedelta(hours=24)
+
+
+@dataclass
+class Watched:
+    """What a look led to.
+
+    Attributes:
+        sent: messages with the attempts that were made for each.
+        ping_error: why the dead-man's switch was not reached; empty where it was, or where there is none.
+    """
+
+    sent: list[tuple[Message, list[Attempt]]] = field(default_factory=list)
+    ping_error: str = ""
+
+    @property
+    def undelivered(self) -> int:
+        """Messages that no channel took."""
+        return sum(1 for _message, attempts in self.sent if attempts and not attempts[-1].delivered)
+
+
+def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:
+    """Tell what has changed.
+
+    Args:
+        config: what this host is.
+        policy: says who is told.
+        found: the present status.
+
+    Raises:
+        ConfigError: secrets or state cannot be read or written.
+    """
+    result = Watched()
+    now, cluster = found.facts.now, policy.cluster.name
+    checks = {check.key: check for check in found.checks}
+    _send_waiting(config, policy.notification, now, result)
+    with alerts_file(config).change() as alerts:
+        for message in _changes(cluster, checks, alerts, now):
+            result.sent.append((message, channels.send(config, policy.notification, message, now)))
+        if alerts.digest_at is None or now - alerts.digest_at >= _DIGEST_EVERY:
+            message = digest(cluster, found.level, list(_digest_lines(found)))
+            result.sent.append((message, channels.send(config, policy.notification, message, now)))
+            alerts.digest_at = now
+        dead_man = policy.notification.dead_man
+        if dead_man is not None:
+            url = channels.read_secrets(config).get(dead_man.secret_name)
+            result.ping_error = channels.ping(url) if url else f"the secret {dead_man.secret_name} is not on this host"
+            alerts.ping_error = result.ping_error
+            alerts.pinged_at = alerts.pinged_at if result.ping_error else now
+    return result
+
+
+def _changes(cluster: str, checks: dict[str, Check], alerts: Alerts, now: datetime) -> Iterator[Message]:
+    for key, check in checks.items():
+        known = alerts.told.get(key)
+        if check.level is Level.GREEN:
+            continue
+        worse = known is None or check.level.rank > known.level.rank
+        if worse or (known is not None and check.level is Level.RED and now - known.at >= _REMIND_EVERY):
+            alerts.told[key] = Told(level=check.level, message=check.message, since=check.since, at=now)
+            yield failure(cluster, check)
+    for key, known in list(alerts.told.items()):
+        if key not in checks or checks[key].level is Level.GREEN:
+            del alerts.told[key]
+            yield recovery(cluster, key, known.message, known.since, now)
+
+
+def _send_waiting(config: HostConfig, notification: Notification, now: datetime, result: Watched) -> None:
+    with delivery_file(config).change() as state:
+        waiting, state.waiting = state.waiting, []
+    for number, item in enumerate(waiting):
+        late = f"{item.body}\n(first tried {item.at:%Y-%m-%d %H:%M} UTC)"
+        message = Message(Event(item.event), item.title, late, item.level)
+        attempts = channels.send(config, notification, message, now)
+        result.sent.append((message, attempts))
+        if attempts and not attempts[-1].delivered:
+            with delivery_file(config).change() as state:
+                state.waiting[-1:] = waiting[number:]  # as they were: nothing is lost, nothing grows
+            return
+
+
+def _digest_lines(found: Status) -> Iterator[str]:
+    measures, objectives = found.measures, found.facts.policy.objectives
+    rpo = "unknown" if measures.rpo_seconds is None else ago(measures.rpo_seconds)
+    rto = "never measured" if measures.rto_seconds is None else f"about {ago(measures.rto_seconds)}"
+    yield f"RPO now {rpo} (objective {objectives.rpo}), RTO estimate {rto} (objective {objectives.rto})"
+    for window in measures.windows:
+        begins = f"{window.begins:%Y-%m-%d %H:%M}" if window.begins else "nowhere"
+        verified = f"{window.verified_at:%Y-%m-%d %H:%M}" if window.verified_at else "never"
+        yield (
+            f"repository {window.repository}: {window.backups} backups, recoverable from {begins} UTC, "
+            f"last verified {verified} UTC"
+        )
+    yield f"last proven by a restore: {measures.proven or 'never'}"
+    bad = [check for check in found.checks if check.level is not Level.GREEN]
+    yield f"{len(found.checks) - len(bad)} checks are green, {len(bad)} are not"
+    yield from (f"{str(check.level).upper()} {check}" for check in bad)

@@ -1,0 +1,407 @@
+"""Side instances: exactly the past, beside a production that does not notice, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import yaml
+
+from pgdr.errors import ExitCode
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+from pgdr.side import manage, store
+
+if TYPE_CHECKING:
+    from scripts.tests.integration.conftest import Site, SiteFactory
+
+_WRAPPER = """\
+#!/bin/sh
+exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
+    --spool-path="$4/spool" --lock-path="$4/lock-files" "--repo=$1" archive-get "$2" "$3"
+"""
+
+
+@dataclass
+class World:
+    """A production with a past: marks were written, and moments between them noted."""
+
+    site: Site
+    host: HostConfig
+    config: Path
+    user: int
+    targets: dict[str, list[str]] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+
+    def pgdr(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.begin(*arguments)
+        out, err = done.communicate(timeout=150)
+        assert done.returncode == expect, f"{arguments}: {done.returncode}: {out}{err}"
+        return subprocess.CompletedProcess(arguments, done.returncode, out, err)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run pgdr as the cluster's owner, as on a host."""
+        argv = [_python(), "-m", "pgdr.cli.main", "--config", str(self.config), *arguments]
+        if os.geteuid() == 0:
+            argv = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", *argv]
+        env = {"PATH": os.environ["PATH"], "PGUSER": "postgres", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108
+        env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        return subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=env, cwd="/"
+        )
+
+    def mark(self, what: str) -> int:
+        """Write a row and return its transaction."""
+        with self.site.cluster.connect("erp") as connection:
+            row = connection.execute(
+                "insert into marks (what) values (%s) returning id, pg_current_xact_id()::text", (what,)
+            ).fetchone()
+        assert row is not None
+        self.marks[what] = row[0]
+        return int(row[1])
+
+    def archive(self) -> None:
+        closed = self.site.cluster.value("select pg_walfile_name(pg_switch_wal())")
+        deadline = time.monotonic() + 60
+        while self.site.cluster.value("select coalesce(last_archived_wal, '') from pg_stat_archiver") < closed:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def connect(self, name: str, database: str = "erp") -> psycopg.Connection[Any]:
+        found = manage.connection(self.host, name, database)
+        return psycopg.connect(found.conninfo, autocommit=True)
+
+    def rows(self, name: str) -> set[str]:
+        with self.connect(name) as connection:
+            return {row[0] for row in connection.execute("select what from marks").fetchall()}
+
+
+def _python() -> str:
+    """An interpreter that the cluster's owner may run: root's own may lie in a closed home."""
+    system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    if os.geteuid() != 0:
+        return sys.executable
+    if not system.exists():
+        pytest.skip(f"as root these tests need {system}: the cluster's owner may not run {sys.executable}")
+    return str(system)
+
+
+def _policy(folder: Path, floor: str) -> Path:
+    source = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())
+    source["recovery_policy"]["side_instances"] = {"disk_floor": floor}
+    shared = [{"schema": "public", "table": "spaced"}]
+    source["recovery_policy"]["tenancy"] = {"column": "tenant_id", "shared": shared}
+    path = folder / f"policy-{floor}.yml"
+    path.write_text(yaml.safe_dump(source))
+    return path
+
+
+def _owned(site: Site, name: str) -> Path:
+    """A folder of the cluster's owner."""
+    folder = site.cluster.folder / name
+    folder.mkdir(mode=0o700)
+    owner = site.cluster.folder.stat()
+    os.chown(folder, owner.st_uid, owner.st_gid)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(new_site: SiteFactory) -> Iterator[World]:
+    site = new_site(16, compress="zst", settings={"full_page_writes": "on", "max_connections": "20"})
+    site.cluster.create_database("erp")
+    site.cluster.create_database("other")
+    site.cluster.execute(
+        "create table marks (id int generated always as identity primary key, what text,"
+        " tenant_id int not null default 1)",
+        "erp",
+    )
+    site.cluster.execute("create table t as select g from generate_series(1, 1000) g; checkpoint", "other")
+    space = _owned(site, "space")
+    site.cluster.execute(f"create tablespace space location '{space}'")
+    site.cluster.execute("create table spaced tablespace space as select g from generate_series(1, 100) g", "erp")
+    folder = site.folder / "host"
+    folder.mkdir()
+    wrapper = site.folder / "restore-wal"
+    wrapper.write_text(_WRAPPER.format(engine=site.folder / "pgbackrest", etc=site.folder / "etc"))
+    wrapper.chmod(0o755)
+    host = site.host(folder, "erp", restore_command_wrapper=wrapper, policy_path=_policy(folder, "100MiB"))
+    owner = site.cluster.folder.stat()
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    config = folder / "host.yml"
+    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    world = World(site, host, config, owner.st_uid)
+    world.pgdr("backup", "full", "--repo", "1")
+    world.mark("first")
+    _make_past(world)
+    yield world
+    for name in store.names(host):
+        world.begin("side", "stop", name).communicate(timeout=60)
+
+
+def _make_past(world: World) -> None:
+    cluster = world.site.cluster
+    world.mark("before time")
+    time.sleep(0.2)
+    moment = cluster.value("select clock_timestamp()").isoformat()
+    time.sleep(0.2)
+    world.mark("after time")
+    world.targets["time"] = ["--target-time", moment]
+    world.mark("before lsn")
+    lsn = cluster.value("select pg_current_wal_insert_lsn()::text")
+    world.mark("after lsn")
+    world.targets["lsn"] = ["--target-lsn", lsn]
+    world.mark("before name")
+    world.pgdr("restore-point", "release 42")
+    world.mark("after name")
+    world.targets["name"] = ["--target-name", "release 42"]
+    world.mark("before xid")
+    xid = world.mark("at xid")
+    world.mark("after xid")
+    world.targets["xid"] = ["--target-xid", str(xid)]
+    world.targets["xid exclusive"] = ["--target-xid", str(xid), "--exclusive"]
+    world.mark("before delete")
+    cluster.execute("delete from marks", "erp")
+    world.mark("after delete")
+    world.archive()
+    # A new timeline, as a promotion makes it.
+    cluster.stop()
+    (cluster.data / "standby.signal").touch()
+    cluster.start()
+    cluster.execute("select pg_promote()")
+    world.mark("before lsn on 2")
+    lsn = cluster.value("select pg_current_wal_insert_lsn()::text")
+    world.mark("after lsn on 2")
+    world.targets["lsn on timeline 2"] = ["--target-lsn", lsn]
+    world.archive()
+    world.mark("end")
+    world.archive()
+
+
+@pytest.mark.parametrize(
+    ("target", "there", "not_there"),
+    [
+        ("time", "before time", "after time"),
+        ("lsn", "before lsn", "after lsn"),
+        ("name", "before name", "after name"),
+        ("xid", "at xid", "after xid"),
+        ("xid exclusive", "before xid", "at xid"),
+        ("lsn on timeline 2", "before lsn on 2", "after lsn on 2"),
+    ],
+)
+def test_the_moment_is_exact(world: World, target: str, there: str, not_there: str) -> None:
+    world.pgdr("side", "start", "--uncapped", *world.targets[target])
+    try:
+        rows = world.rows("past")
+        assert there in rows
+        assert not_there not in rows
+        if "timeline" not in target:
+            assert {what for what, number in world.marks.items() if number <= world.marks[there]} == rows
+    finally:
+        world.pgdr("side", "stop", "past")
+
+
+def test_from_when_to_the_rows_that_were_deleted(world: World) -> None:
+    """The three commands of a night: find it, stand just before it, see what would come home."""
+    found = json.loads(world.pgdr("when", "public.marks", "--kind", "delete", "--output", "json").stdout)
+    command = found["candidates"][0]["before"]["side"]
+    assert found["candidates"][0]["tables"][0]["deleted"] == len(world.marks) - 4
+    world.pgdr(*command[1:], "--uncapped", "--name", "undelete")
+    try:
+        rows = world.rows("undelete")
+        assert "before delete" in rows
+        assert "first" in rows
+        assert "after delete" not in rows
+        tenant = ["restore", "tenant", "1", "--side", "undelete", "--policy", str(world.host.policy_path)]
+        plan = json.loads(world.pgdr(*tenant, "--mode", "keep-new", "--plan", "--output", "json").stdout)
+        assert plan["changes"] == len(rows)
+    finally:
+        world.pgdr("side", "stop", "undelete")
+
+
+def test_it_can_only_be_read_never_archives_and_production_stays(world: World) -> None:
+    before = world.site.cluster.value("select count(*) from pg_stat_activity")
+    shown = world.pgdr("side", "start", "--uncapped", "--name", "closed", "--output", "json", *world.targets["lsn"])
+    state = json.loads(shown.stdout)
+    try:
+        with world.connect("closed") as connection:
+            for statement in (
+                "insert into marks (what) values ('x')",
+                "create role intruder",
+                "set transaction_read_only = off; delete from marks",
+                "begin read write; delete from marks",
+            ):
+                with pytest.raises(psycopg.Error, match=r"read-only|during recovery"):
+                    connection.execute(statement)
+                connection.execute("rollback")
+            settings = dict(
+                connection.execute(
+                    "select name, setting from pg_settings where name in ('archive_mode', 'listen_addresses')"
+                ).fetchall()
+            )
+            assert settings == {"archive_mode": "off", "listen_addresses": ""}
+            place = connection.execute(
+                "select pg_tablespace_location(oid), (select count(*) from spaced) from pg_tablespace"
+                " where spcname = 'space'"
+            ).fetchone()
+            assert place == (f"{world.host.state_directory}/side/closed/tablespaces/1", 100)
+        assert Path(state["socket_directory"]).stat().st_mode & 0o077 == 0
+        assert world.site.cluster.value("select not pg_is_in_recovery()")
+        assert world.site.cluster.value("select count(*) from pg_stat_activity") <= before + 1
+        listed = json.loads(world.pgdr("side", "list", "--output", "json").stdout)
+        assert [(item["name"], item["condition"]) for item in listed] == [("closed", "ready")]
+        conninfo = world.pgdr("side", "connect", "closed").stdout.strip()
+        with psycopg.connect(conninfo) as connection:
+            assert connection.execute("select count(*) from marks").fetchone() is not None
+        # The same command again finds it; another target is refused.
+        world.pgdr("side", "start", "--uncapped", "--name", "closed", *world.targets["lsn"])
+        refused = world.pgdr(
+            "side", "start", "--uncapped", "--name", "closed", *world.targets["time"], expect=ExitCode.REFUSED
+        )
+        assert "exists and stands for" in refused.stderr
+        taken = world.pgdr(
+            *("side", "start", "--uncapped", "--name", "two", "--port", str(state["port"]), *world.targets["lsn"]),
+            expect=ExitCode.REFUSED,
+        )
+        assert f"port {state['port']} is that of closed" in taken.stderr
+    finally:
+        world.pgdr("side", "stop", "closed")
+    assert not (world.host.state_directory / "side" / "closed").exists()
+    operations = [entry.operation for entry in Journal(world.host.journal_path).entries()]
+    assert operations[-2:] == ["side run", "side stop"]
+
+
+def test_killed_while_it_replays_it_is_shown_goes_on_and_is_cleaned(world: World) -> None:
+    world.pgdr("side", "start", "--uncapped", "--no-wait", "--name", "killed", *world.targets["lsn on timeline 2"])
+    state = store.required(world.host, "killed")
+    assert state.running_pid is not None
+    os.kill(state.running_pid, signal.SIGKILL)
+    listed = json.loads(world.pgdr("side", "list", "--output", "json").stdout)
+    assert [(item["name"], item["condition"]) for item in listed] == [("killed", "killed")]
+    world.pgdr("side", "start", "--uncapped", "--name", "killed", *world.targets["lsn on timeline 2"])
+    assert "before lsn on 2" in world.rows("killed")
+    state = store.required(world.host, "killed")
+    assert state.running_pid is not None
+    os.kill(state.running_pid, signal.SIGKILL)  # its server lives on
+    world.pgdr("side", "stop", "killed")
+    assert _servers("pgdr-side-killed") == []
+    assert store.names(world.host) == []
+    assert world.site.cluster.value("select count(*) > 0 from marks", "erp")
+
+
+def test_removed_when_its_time_is_over(world: World) -> None:
+    """By itself, and by the minute's job where its process was killed."""
+    world.pgdr("side", "start", "--uncapped", "--name", "brief", "--hours", "0.004", *world.targets["lsn"])
+    deadline = time.monotonic() + 60
+    while store.names(world.host) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert store.names(world.host) == []
+    world.pgdr("side", "start", "--uncapped", "--no-wait", "--name", "late", "--hours", "0.0001", *world.targets["lsn"])
+    pid = store.required(world.host, "late").running_pid
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    done = world.pgdr("heartbeat", "--init")
+    assert "side instance late was removed" in done.stderr
+    assert store.names(world.host) == []
+
+
+def _servers(label: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if label in line and "postgres" in line:
+            found.append(line)
+    return found
+
+
+def test_one_database_alone(world: World) -> None:
+    world.pgdr("side", "start", "--uncapped", "--name", "one", "--database", "erp", *world.targets["lsn"])
+    try:
+        assert "before lsn" in world.rows("one")
+        refused = world.pgdr("side", "connect", "one", "--database", "other", expect=ExitCode.REFUSED)
+        assert "holds only erp" in refused.stderr
+    finally:
+        world.pgdr("side", "stop", "one")
+
+
+def test_refusals_say_what_can_be_had(world: World) -> None:
+    def refused(*arguments: str, config: Path | None = None) -> str:
+        here = World(world.site, world.host, config or world.config, world.user)
+        done = here.pgdr("side", "start", "--uncapped", *arguments, expect=ExitCode.REFUSED)
+        assert done.stderr.count("\n") == 1
+        assert store.names(world.host) == []
+        return done.stderr
+
+    early = refused("--target-time", "2020-01-01 00:00:00Z")
+    assert "is before the first backup" in early
+    assert "reachable is" in early
+    assert "the nearest is" in early
+    late = refused("--target-lsn", "FF/0")
+    assert "is after the last archived WAL record" in late
+    assert "reachable is" in late
+    assert "needs a target" in refused()
+    assert "is production's" in refused("--port", str(world.host.port), *world.targets["lsn"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} is in use" in refused("--port", str(port), *world.targets["lsn"])
+    assert "cannot name a side instance" in refused("--name", "../x", *world.targets["lsn"])
+    small = world.host.model_copy(update={"policy_path": _policy(world.config.parent, "900TiB")})
+    config = world.config.with_name("small.yml")
+    config.write_text(yaml.safe_dump(small.model_dump(mode="json")))
+    assert "not enough disk" in refused(*world.targets["lsn"], config=config)
+
+
+def test_a_gap_in_the_wal_is_named(world: World) -> None:
+    archive = sorted((world.site.folder / "repo1" / "archive" / "erp").glob("*/00000002*/0000*.zst"))
+    gap = archive[0]
+    aside = gap.with_name("aside")
+    gap.rename(aside)
+    try:
+        done = world.pgdr(
+            "side", "start", "--uncapped", "--target-lsn", "FF/0", "--name", "gap", expect=ExitCode.REFUSED
+        )
+    finally:
+        aside.rename(gap)
+    assert f"WAL segment {gap.name[:24]} is missing" in done.stderr
+
+
+def test_without_a_cap_only_when_told_so(world: World) -> None:
+    done = world.pgdr("side", "start", *world.targets["lsn"], expect=ExitCode.REFUSED)
+    assert "no unit that caps" in done.stderr
+
+
+def test_info_lists_the_restore_points(world: World) -> None:
+    out = world.pgdr("info", "--repo", "1").stdout
+    assert "release 42" in out
+    document = json.loads(world.pgdr("info", "--repo", "1", "--output", "json").stdout)
+    assert [(point["name"], point["timeline"]) for point in document["restore_points"]] == [("release 42", 1)]
+
+
+def test_a_tablespace_that_the_backup_does_not_know_is_not_written_to(world: World) -> None:
+    """Replaying its creation would use production's own folder."""
+    folder = _owned(world.site, "late")
+    world.site.cluster.execute(f"create tablespace late location '{folder}'")
+    done = world.pgdr("side", "start", "--uncapped", *world.targets["lsn"], expect=ExitCode.REFUSED)
+    assert f"does not know tablespace late ({folder})" in done.stderr
+    # Dropped again, its creation is in the WAL all the same, and this host remembers it.
+    world.pgdr("restore-point", "late")
+    world.site.cluster.execute("drop tablespace late")
+    done = world.pgdr("side", "start", "--uncapped", *world.targets["lsn"], expect=ExitCode.REFUSED)
+    assert "does not know tablespace late" in done.stderr
