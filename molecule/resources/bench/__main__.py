@@ -70,7 +70,7 @@ def run(
     Example: python -m bench run --only relations --keep
     """
     chosen = _chosen(only)
-    doctor.ensure_able()
+    doctor.ensure_able(_console.print)
     if lab in all_names() and not reuse:
         lifecycle.down(lab)
     path = lab_folder(lab) / "report.json"

@@ -35,7 +35,7 @@ def run(
 
     Example: python -m drill run --size-mb 1000 --keep
     """
-    _make_able()
+    doctor.ensure_able(_console.print)
     if lab in all_names():
         lifecycle.down(lab)
     try:
@@ -47,15 +47,6 @@ def run(
         if not keep:
             lifecycle.down(lab)
     _console.print("[bold green]Proven: the restored database is the lost one.[/bold green]")
-
-
-def _make_able() -> None:
-    """Install what this machine lacks, and say so."""
-    found = doctor.diagnose()
-    if found.packages:
-        _console.print(f"installing with apt: {' '.join(found.packages)}")
-        doctor.install(found.packages)
-    doctor.ensure_able()
 
 
 def main() -> int:

@@ -108,11 +108,7 @@ def doctor(
 ) -> None:
     """Say what this machine lacks to run systemd in containers; exit code 4 if it lacks anything."""
     with _progress():
-        found = doctor_module.diagnose()
-    if install and found.packages:
-        _err.print(f"installing: {' '.join(found.packages)}")
-        doctor_module.install(found.packages)
-        found = doctor_module.diagnose()
+        found = doctor_module.make_able(_err.print) if install else doctor_module.diagnose()
     for check in found.checks:
         if check.able:
             _out.print(f"[green]ok[/green]       {check.name}: {escape(check.detail)}", highlight=False)

@@ -12,12 +12,16 @@ import resource
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.paths import CONTAINERS_CONF, LAB_ROOT, write_file
 from lab.podman import any_status
 from lab.trial import Trial, first_that_works
 from pgdr.errors import RefusedError
 from pgdr.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MINIMUM_DISK = 8 * 2**30
 _MINIMUM_MEMORY = 3 * 2**30
@@ -118,8 +122,12 @@ def _root_check() -> Check:
     return Check("root", able, detail, "run it as root: hosts are reached by address and change system settings")
 
 
+def _runtime_path(name: str) -> str | None:
+    return shutil.which(name, path="/usr/bin:/usr/sbin:/usr/local/bin")
+
+
 def _runtime_check() -> Check:
-    found = [path for name in _RUNTIMES if (path := shutil.which(name, path="/usr/bin:/usr/sbin:/usr/local/bin"))]
+    found = [path for name in _RUNTIMES if (path := _runtime_path(name))]
     return Check(
         "container runtime", bool(found), ", ".join(found) or "neither crun nor runc", "apt install crun", ("crun",)
     )
@@ -205,14 +213,16 @@ def _trial_check() -> Check:
     LAB_ROOT.mkdir(parents=True, exist_ok=True)
     partial = LAB_ROOT / f".containers-{os.getpid()}.conf"
     trial: Trial = first_that_works(
-        [name for name in _RUNTIMES if shutil.which(name, path="/usr/bin:/usr/sbin:/usr/local/bin")],
+        [name for name in _RUNTIMES if _runtime_path(name)],
         lambda runtime: write_file(partial, conf_text(runtime, "trial")),
         partial,
     )
     partial.unlink(missing_ok=True)
     if trial.runtime is None:
-        remedy = "make podman start a container as root"
-        return Check("a container that starts", able=False, detail=trial.problem, remedy=remedy)
+        # No runtime works everywhere: crun refuses a hybrid cgroup layout that runc takes.
+        untried = tuple(name for name in _RUNTIMES if _runtime_path(name) is None)
+        remedy = f"apt install {' '.join(untried)}" if untried else "make podman start a container as root"
+        return Check("a container that starts", able=False, detail=trial.problem, remedy=remedy, packages=untried)
     write_file(CONTAINERS_CONF, conf_text(trial.runtime, _fingerprint()))
     refused = f" ({trial.problem})" if trial.problem else ""
     return Check("a container that starts", able=True, detail=f"with {trial.runtime}{refused}")
@@ -241,12 +251,34 @@ def install(packages: list[str]) -> None:
     run(["apt-get", "install", "-y", "--no-install-recommends", *packages], env=env, timeout=1800)
 
 
-def ensure_able() -> None:
+def make_able(say: Callable[[str], None]) -> Diagnosis:
+    """Install what packages can bring until nothing more can be brought; return what was found last.
+
+    What is missing may show only when the rest is there: a container can be tried with podman only, and it may take
+    a second runtime to start one.
+
+    Args:
+        say: gets a line before each installation.
+    """
+    found = diagnose()
+    tried: set[str] = set()
+    while wanted := set(found.packages) - tried:
+        tried |= wanted
+        say(f"installing: {' '.join(sorted(wanted))}")
+        install(sorted(wanted))
+        found = diagnose()
+    return found
+
+
+def ensure_able(say: Callable[[str], None] | None = None) -> None:
     """What every command that makes something calls first: cheap when this machine was found able before.
+
+    Args:
+        say: gets a line before each installation; without it nothing is installed.
 
     Raises:
         RefusedError: it is not able.
     """
     if _settings_valid() and all(check.able for check in _program_checks()):
         return
-    diagnose().require()
+    (make_able(say) if say else diagnose()).require()

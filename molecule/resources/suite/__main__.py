@@ -38,6 +38,10 @@ def _close(outcomes: list[Outcome]) -> None:
     skipped = [f"{one.name}: {what}" for one in outcomes for what in one.skipped]
     for line in skipped:
         _console.print(f"SKIPPED {line}", markup=False)
+    # Last, so that whoever sees only the end of a log (CI shows no more) learns what failed.
+    for one in outcomes:
+        for what in one.faults or ([one.note or "see its log"] if one.failed else []):
+            _console.print(f"FAILED {one.name}: {what}", markup=False)
     passed, failed = sum(one.passed for one in outcomes), sum(one.failed for one in outcomes)
     _console.print(f"{passed} passed, {failed} failed, {len(skipped)} skipped", markup=False)
     if failed or not passed:

@@ -16,6 +16,7 @@ class Outcome:
         passed: checks or tests that passed.
         failed: checks or tests that failed.
         skipped: names of what was not run, each with the reason.
+        faults: names of the tests that failed, each with the first line of why.
         seconds: wall time.
         log: where its output is.
         note: one line for a person.
@@ -25,9 +26,18 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
     log: Path | None = None
     note: str = ""
+
+
+def _fault(case: ET.Element) -> str | None:
+    for kind in ("failure", "error"):
+        found = case.find(kind)
+        if found is not None:
+            return ((found.get("message") or kind).splitlines() or [kind])[0]
+    return None
 
 
 def count_junit(path: Path, outcome: Outcome) -> None:
@@ -42,7 +52,8 @@ def count_junit(path: Path, outcome: Outcome) -> None:
         skip = case.find("skipped")
         if skip is not None:
             outcome.skipped.append(f"{name}: {skip.get('message') or 'no reason given'}")
-        elif case.find("failure") is not None or case.find("error") is not None:
+        elif (fault := _fault(case)) is not None:
+            outcome.faults.append(f"{name}: {fault}")
             outcome.failed += 1
             ran += 1
         else:
