@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab import engine
 from pgdr.errors import OperationFailedError
+from suite import programs
 from suite.outcome import Outcome, count_junit
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,7 +62,8 @@ def _linters() -> list[Linter]:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{_BIN}:{os.environ['PATH']}", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1", **more}
+    path = more.pop("PATH", os.environ["PATH"])
+    return {**os.environ, "PATH": f"{_BIN}:{path}", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1", **more}
 
 
 def _run(argv: Sequence[str], log: Path, **environment: str) -> int:
@@ -102,7 +104,7 @@ def python_tests() -> Outcome:
     """Run every pytest suite that needs no container."""
     others = (path for path in ROOT.glob("molecule/resources/*/tests") if path.parent.name != "lab")
     folders = ["scripts/tests", *sorted(str(path) for path in others)]
-    return _pytest("python", folders, "-n", "2", "--dist", "loadscope", **_engine())
+    return _pytest("python", folders, "-n", "2", "--dist", "loadscope", PATH=programs.ensure(), **_engine())
 
 
 def _engine() -> dict[str, str]:

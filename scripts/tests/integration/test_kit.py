@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from pgdr.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[3]
 BUCKET = "erp-generic-backups-prod"
-Kit = Callable[..., int]
+Put = Callable[[dict[str, Any]], Any]
 
 
 @pytest.fixture(scope="module")
@@ -57,44 +59,59 @@ def policy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """What playbooks/kit.yml has put together."""
-    made = tmp_path / "made"
-    made.mkdir()
-    (made / "inputs.yml").write_text("database_owner: erp_owner\n", encoding="utf-8")
-    return made
+def parts(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What playbooks/kit.yml hands over; the host's part is what this machine says of itself."""
+    authority = tmp_path / "it's a ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----\n", encoding="ascii")
+    assert main(["kit", "ask", str(authority)]) == ExitCode.OK
+    host = json.loads(capsys.readouterr().out)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / f"{host['release']}.tar").write_bytes(b"wheels")
+    texts = {"policy.yml": policy.read_text(encoding="utf-8"), "inputs.yml": "database_owner: erp_owner\n"}
+    return {"host": host, "wheelhouse_cache": str(cache), "texts": texts}
 
 
-def _put(folder: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    capsys.readouterr()
-    assert main(["kit", "put", str(folder), f"--policy={policy}", "--output=json"]) == ExitCode.OK
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Put:
+    """Hands parts to ``pgdr kit put`` and returns what it did."""
+
+    def handed(parts: dict[str, Any]) -> Any:
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(parts)))
+        capsys.readouterr()
+        assert main(["kit", "put", "--output=json"]) == ExitCode.OK
+        return json.loads(capsys.readouterr().out)
+
+    return handed
 
 
 def test_a_kit_is_stored_when_it_changed_and_every_version_comes_back(
-    bucket: Any, policy: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bucket: Any, policy: Path, parts: dict[str, Any], put: Put, tmp_path: Path
 ) -> None:
-    first = _put(folder, policy, capsys)
+    first = put(parts)
     assert (first["changed"], first["key"]) == (True, "kit/erp/kit.tar")
-    assert _put(folder, policy, capsys)["changed"] is False
-    (folder / "inputs.yml").write_text("database_owner: other\n", encoding="utf-8")
-    assert _put(folder, policy, capsys)["changed"] is True
+    assert put(parts)["changed"] is False
+    parts["texts"]["inputs.yml"] = "database_owner: other\n"
+    assert put(parts)["changed"] is True
     assert main(["kit", "fetch", str(tmp_path / "new"), f"--policy={policy}"]) == ExitCode.OK
     assert "other" in (tmp_path / "new" / "inputs.yml").read_text(encoding="utf-8")
     argv = ["kit", "fetch", str(tmp_path / "old"), f"--policy={policy}", f"--version={first['version']}"]
     assert main(argv) == ExitCode.OK
     assert "erp_owner" in (tmp_path / "old" / "inputs.yml").read_text(encoding="utf-8")
+    assert (tmp_path / "old" / "wheelhouse" / f"{parts['host']['release']}.tar").read_bytes() == b"wheels"
+    (kept,) = [json.loads(file.read_text()) for file in (tmp_path / "old" / "files").iterdir()]
+    assert kept["path"].endswith("it's a ca.pem")
+    assert base64.b64decode(kept["content"]).startswith(b"-----BEGIN")
 
 
 def test_a_kit_that_a_thief_has_hidden_is_found(
-    bucket: Any, policy: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bucket: Any, policy: Path, parts: dict[str, Any], put: Put, tmp_path: Path
 ) -> None:
     """A writer's stolen key can put a delete marker over it, and no more."""
-    _put(folder, policy, capsys)
+    put(parts)
     bucket.delete_object(Bucket=BUCKET, Key="kit/erp/kit.tar")
     assert main(["kit", "fetch", str(tmp_path / "new"), f"--policy={policy}"]) == ExitCode.OK
-    assert _put(folder, policy, capsys)["changed"] is True
+    assert put(parts)["changed"] is True
 
 
 def test_what_is_not_there_is_said_in_one_line(
@@ -118,3 +135,31 @@ def test_a_server_that_does_not_answer_is_unreachable(
     monkeypatch.setenv("PGDR_S3_ENDPOINT_URL", "http://127.0.0.1:9")
     assert main(["kit", "list", f"--policy={policy}"]) == ExitCode.UNREACHABLE
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_makes_no_kit_is_refused_in_one_line_without_a_secret(
+    bucket: Any, parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = parts["host"]
+    elsewhere = {**parts, "host": {**host, "release": "0.1.0-py3.13-x86_64"}}
+    outside = {**parts, "texts": {**parts["texts"], "../x": ""}}
+    wrong = {**parts, "texts": {"secrets.yml": ["hush-hush"]}}
+    for handed, said in (
+        ("", "no JSON document"),
+        (json.dumps(elsewhere), "0.1.0-py3.13-x86_64.tar is not on this machine"),
+        (json.dumps(outside), "'../x' is no file name"),
+        (json.dumps(wrong), "texts.secrets.yml: Input should be a valid string"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(handed))
+        capsys.readouterr()
+        assert main(["kit", "put"]) == ExitCode.CONFIG
+        heard = capsys.readouterr().err
+        assert said in heard
+        assert "hush" not in heard
+        assert heard.count("\n") == 1
+    assert "Versions" not in bucket.list_object_versions(Bucket=BUCKET)
+
+
+def test_a_file_that_a_rebuild_needs_and_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kit", "ask", "/nowhere/ca.pem"]) == ExitCode.FAILED
+    assert "cannot read /nowhere/ca.pem: No such file" in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""``pgdr kit``: the recovery kit in the bucket. Runs on the control node."""
+"""``pgdr kit``: the recovery kit in the bucket. Runs on the control node, but for ``ask``."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -48,28 +49,54 @@ def _store(policy_file: Path, *, replica: bool, endpoint_url: str, ca_file: Path
 
 
 @app.command()
+def ask(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of this host that a rebuild needs.")] = None,
+) -> None:
+    """Say what a kit needs of this host, as JSON: release of pgdr, versions of packages, files. Runs on the host.
+
+    \b
+    Example:
+      pgdr kit ask /etc/ssl/certs/internal-ca.pem
+    """
+    from pgdr.kit.parts import ask_host  # noqa: PLC0415 - start-up time, see main
+
+    output.json_result(ask_host(files or []).model_dump())
+
+
+@app.command()
 def put(
-    folder: Annotated[Path, typer.Argument(help="Folder that playbooks/kit.yml filled.")],
-    policy: _PolicyFile,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Policy that names the bucket; else the kit's own.", exists=True, dir_okay=False),
+    ] = None,
     replica: _Replica = False,
     endpoint_url: _Endpoint = "",
     ca_file: _Ca = None,
     output_format: _Format = OutputFormat.TABLE,
 ) -> None:
-    """Store a kit, unless the newest one in the bucket is the same.
+    """Store a kit, unless the newest one in the bucket is the same. Its parts come on standard input, as JSON.
+
+    playbooks/kit.yml hands them over; secrets among them are encrypted already.
 
     \b
     Example:
-      pgdr kit put .cache/kit/erp --policy inventories/production/group_vars/all/policy.yml
+      ansible-playbook -i inventories/production playbooks/kit.yml
     """
-    from pgdr.kit.pack import describe, pack  # noqa: PLC0415
+    from pgdr.kit.pack import describe, pack  # noqa: PLC0415 - start-up time, see main
+    from pgdr.kit.parts import lay_out, read_parts  # noqa: PLC0415
 
-    stated, store = _store(policy, replica=replica, endpoint_url=endpoint_url, ca_file=ca_file)
-    manifest = describe(folder, stated.cluster.stanza)
-    version = ""
-    changed = store.digest() != manifest.digest
-    if changed:
-        with tempfile.TemporaryDirectory(prefix="pgdr-kit-") as scratch:
+    parts = read_parts(sys.stdin.read())
+    with tempfile.TemporaryDirectory(prefix="pgdr-kit-") as scratch:
+        folder = Path(scratch) / "kit"
+        folder.mkdir(mode=0o700)
+        lay_out(parts, folder)
+        stated, store = _store(
+            policy or folder / "policy.yml", replica=replica, endpoint_url=endpoint_url, ca_file=ca_file
+        )
+        manifest = describe(folder, stated.cluster.stanza)
+        version = ""
+        changed = store.digest() != manifest.digest
+        if changed:
             archive = Path(scratch) / "kit.tar"
             pack(folder, manifest, archive)
             version = store.put(archive, manifest.digest)
