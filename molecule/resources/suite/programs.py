@@ -12,21 +12,23 @@ from lab.paths import LAB_ROOT
 from pgdr.errors import PgdrError
 
 _TOOLS = LAB_ROOT / "tools"
+_PACKAGES = {"chromium": "chromium", "mkfs.xfs": "xfsprogs"}
 
 
 def ensure() -> str:
-    """Have promtool and Chromium where packages can bring them; return the PATH that finds them.
+    """Have promtool, Chromium and mkfs.xfs where packages can bring them; return the PATH that finds them.
 
     Without one its tests are skipped, by name.
     """
-    path = os.pathsep.join([str(_TOOLS / "usr" / "bin"), os.environ["PATH"]])
+    path = os.pathsep.join([str(_TOOLS / "usr" / "bin"), os.environ["PATH"], "/usr/sbin", "/sbin"])
     if shutil.which("promtool", path=path) is None:
         _say("fetching promtool from the package prometheus")
         _extract("prometheus")
-    if shutil.which("chromium", path=path) is None:
-        _say("installing with apt: chromium")
+    missing = [package for program, package in _PACKAGES.items() if shutil.which(program, path=path) is None]
+    if missing:
+        _say(f"installing with apt: {' '.join(missing)}")
         try:
-            install(["chromium"])
+            install(missing)
         except PgdrError as error:
             _say(str(error))
     return path
