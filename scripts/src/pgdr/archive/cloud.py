@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pgdr.archive.bucket import Bucket, StoredObject, client_of
 from pgdr.archive.local import FETCHED, LocalArchive, LocalStore
-from pgdr.archive.model import parse_manifest, sha256_of
+from pgdr.archive.model import Manifest, parse_manifest, sha256_of
 from pgdr.archive.names import MANIFEST, is_label, moment_of
 from pgdr.archive.run import archives_of
 from pgdr.archive.verify import check_files
@@ -157,7 +157,7 @@ class Cloud:
         manifest = archive.manifest()
         prefix = self.prefix("daily", archive.label)
         meter = _Meter(manifest.size, on_progress)
-        files = sorted(manifest.files.items(), key=lambda entry: entry[1].size, reverse=True)
+        files = sorted(manifest.stored.items(), key=lambda entry: entry[1].size, reverse=True)
 
         def send(name: str, digest: str) -> bool:
             # The checksum is the manifest's: a file that rotted on the volume is refused by the server.
@@ -319,13 +319,23 @@ class Cloud:
             list(
                 pool.map(
                     lambda item: self.bucket.fetch(prefix + item[0], folder / item[0], item[1].sha256, meter.add),
-                    manifest.files.items(),
+                    manifest.stored.items(),
                 )
             )
+        _link_twins(folder, manifest)
         check_files(folder, manifest, workers=_TRANSFERS)
         write_atomically(folder / MANIFEST, text.decode(), 0o600)
         write_atomically(folder / FETCHED, datetime.now(UTC).isoformat() + "\n", 0o600)
         return store.finish(folder, archive.label)
+
+
+def _link_twins(folder: Path, manifest: Manifest) -> None:
+    """Give each content the other names that it has in its archive."""
+    first = {entry.sha256: name for name, entry in manifest.stored.items()}
+    for name, entry in manifest.files.items():
+        if first[entry.sha256] != name:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).hardlink_to(folder / first[entry.sha256])
 
 
 def _require_plain(names: Iterable[str]) -> None:

@@ -1,17 +1,17 @@
-"""Run ``pg_dump`` for the whole database and for each schema, all in one snapshot."""
+"""Run ``pg_dump`` for the whole database, in a snapshot that others read too, and ``pg_dumpall`` for the roles."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
 from pgdr import parallel, process
-from pgdr.archive.names import dump_name, exact_pattern
+from pgdr.archive.names import dump_name
 from pgdr.errors import OperationFailedError
 from pgdr.hostconfig import HostConfig
 
@@ -39,12 +39,12 @@ class DumpProgram:
 
 @dataclass(frozen=True)
 class Target:
-    """Where dumps go, and what they read.
+    """Where the dump goes, and what it reads.
 
     Attributes:
         folder: folder of the archive.
         label: its label.
-        snapshot: exported snapshot that all of them read.
+        snapshot: exported snapshot that it reads.
     """
 
     folder: Path
@@ -107,50 +107,23 @@ def dump_globals(config: HostConfig, database: str, target: Path) -> None:
         raise OperationFailedError(f"pg_dumpall exited with {done.returncode}: {done.tail or 'no output'}")
 
 
-def dump_all(
-    config: HostConfig,
-    program: DumpProgram,
-    target: Target,
-    *,
-    sizes: Mapping[str, int],
-    jobs: int,
-    on_tick: Callable[[], None],
-) -> dict[str, float]:
-    """Dump the whole database, then every schema, and return the seconds of each.
-
-    The full dump takes all jobs. A schema takes its share of them: a small one a single job, so that others run
-    beside it, one that is most of the database as many as it needs to end with the others.
+def dump_full(
+    config: HostConfig, program: DumpProgram, target: Target, *, jobs: int, on_tick: Callable[[], None]
+) -> float:
+    """Dump the whole database and return the seconds that it took.
 
     Args:
         config: what this host is.
         program: the ``pg_dump`` to run.
-        target: where the dumps go, and what they read.
-        sizes: schemas by name, with their size in bytes.
-        jobs: connections in all.
+        target: where the dump goes, and what it reads.
+        jobs: connections.
         on_tick: called from time to time.
 
     Raises:
-        CommandError: a dump failed; all are ended.
+        CommandError: the dump failed.
     """
-    whole = sum(sizes.values()) or 1
-    programs = [_program(config, program, target, schema=None, jobs=jobs)]
-    for schema in sorted(sizes, key=lambda name: sizes[name], reverse=True):
-        share = max(1, min(jobs, round(jobs * sizes[schema] / whole)))
-        programs.append(_program(config, program, target, schema=schema, jobs=share))
-    return parallel.run_all(programs, jobs, env=client_environment(), on_tick=on_tick)
-
-
-def _program(
-    config: HostConfig,
-    program: DumpProgram,
-    target: Target,
-    *,
-    schema: str | None,
-    jobs: int,
-) -> parallel.Program:
-    chosen: Sequence[str] = () if schema is None else (f"--schema={exact_pattern(schema)}", "--strict-names")
-    name = dump_name(schema, target.label)
-    return parallel.Program(
+    name = dump_name(None, target.label)
+    one = parallel.Program(
         argv=(
             config.program("pg_dump"),
             *("--format=directory", f"--jobs={jobs}", f"--compress={program.compression}", "--no-password"),
@@ -159,9 +132,9 @@ def _program(
                 f"--lock-wait-timeout={_LOCK_TIMEOUT}",
                 f"--file={target.folder / name}",
             ),
-            *chosen,
             f"--dbname={connection_string(config, config.database)}",
         ),
         slots=jobs,
         name=name,
     )
+    return parallel.run_all([one], jobs, env=client_environment(), on_tick=on_tick)[name]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pgdr import __version__
-from pgdr.archive.model import Manifest, load_manifest
+from pgdr.archive.model import Manifest, Sha256, load_manifest, sha256_of
 from pgdr.archive.names import MANIFEST, VERIFIED, is_label, moment_of, working_label, working_name
 from pgdr.errors import ConfigError, OperationFailedError, PgdrError, RefusedError
 from pgdr.files import sync_directory, write_atomically
@@ -191,3 +193,26 @@ def files_of(folder: Path) -> dict[str, Path]:
     """Every file of an archive by its path in it, without manifest and note of verification."""
     found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: path for name, path in found.items() if name not in _NOT_LISTED}
+
+
+def digests(
+    paths: Iterable[Path], workers: int, on_read: Callable[[int], None] = lambda _bytes: None
+) -> dict[Path, Sha256]:
+    """The SHA-256 of files; one that stands under several names is read once.
+
+    Args:
+        paths: the files.
+        workers: how many are read at once.
+        on_read: told the bytes of each name that is done.
+    """
+    inodes: dict[tuple[int, int, int], list[Path]] = {}
+    for path in paths:
+        status = path.stat()
+        inodes.setdefault((status.st_dev, status.st_ino, status.st_size), []).append(path)
+    found: dict[Path, Sha256] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        sums = pool.map(lambda names: sha256_of(names[0]), inodes.values())
+        for ((_, _, size), names), digest in zip(inodes.items(), sums, strict=True):
+            found |= dict.fromkeys(names, digest)
+            on_read(size * len(names))
+    return found

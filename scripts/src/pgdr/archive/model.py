@@ -241,8 +241,18 @@ class Manifest(_Part):
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
-        return sum(entry.size for entry in self.files.values())
+        """Bytes that all files take: what stands under several names counts once, as it is stored."""
+        return sum({entry.sha256: entry.size for entry in self.files.values()}.values())
+
+    @property
+    def stored(self) -> dict[str, FileEntry]:
+        """The files that a bucket holds: each content once, under its first name, the full dump's before others."""
+        full = f"{self.full_dump}/"
+        names = sorted(self.files, key=lambda name: (not name.startswith(full), name))
+        first: dict[Sha256, str] = {}
+        for name in names:
+            first.setdefault(self.files[name].sha256, name)
+        return {name: self.files[name] for name in first.values()}
 
     def schema_entry(self, name: str) -> SchemaEntry | None:
         """The schema of this name."""

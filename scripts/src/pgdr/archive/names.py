@@ -13,6 +13,9 @@ from urllib.parse import quote, unquote
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
 FULL = "full"
+# In a dump: the list of contents that pg_dump writes, and which of it is a schema's.
+TOC = "toc.dat"
+LIST = "schema.list"
 _LABEL = "%Y%m%d_%H%M%S"
 _LABEL_SHAPE = re.compile(r"^\d{8}_\d{6}$")
 _PARTIAL_SHAPE = re.compile(r"^\.(\d{8}_\d{6})\.(partial|fetching|deleting|restoring)$")

@@ -1,4 +1,4 @@
-"""Make an archive: one snapshot, every dump, every count, one manifest; under its name only when it is whole."""
+"""Make an archive: one snapshot, one dump, every count, one manifest; under its name only when it is whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +18,10 @@ from psycopg import IsolationLevel, sql
 from pgdr import __version__
 from pgdr.archive import catalog, dump
 from pgdr.archive.dependencies import read_edges
-from pgdr.archive.local import LocalArchive, LocalStore, files_of
-from pgdr.archive.model import FileEntry, Manifest, SchemaEntry, TableEntry, sha256_of
+from pgdr.archive.local import LocalArchive, LocalStore, digests, files_of
+from pgdr.archive.model import FileEntry, Manifest, SchemaEntry, TableEntry
 from pgdr.archive.names import MANIFEST, dump_name, label_of
+from pgdr.archive.shares import Share, share_out
 from pgdr.errors import ConfigError, ExitCode, PgdrError, RefusedError
 from pgdr.files import write_atomically
 from pgdr.hostconfig import HostConfig
@@ -245,19 +245,19 @@ class _Archive:
         globals_file = f"globals_{label}.sql"
         dump.dump_globals(self._config, self._config.database, folder / globals_file)
         with _Counter(self._config, snapshot, counted) as counter:
-            spent = dump.dump_all(
-                self._config,
-                program,
-                dump.Target(folder, label, snapshot),
-                sizes=sizes,
-                jobs=self._jobs,
-                on_tick=lambda: self._tick(folder, expected, counter),
-            )
+            target = dump.Target(folder, label, snapshot)
+
+            def tick() -> None:
+                self._tick(folder, expected, counter)
+
+            self._times["dump_full"] = dump.dump_full(self._config, program, target, jobs=self._jobs, on_tick=tick)
+            began_sharing = time.monotonic()
+            shares = [Share(name, oid, owner, folder / dump_name(name, label)) for name, oid, owner in schemas]
+            share_out(self._config, folder / dump_name(None, label), shares, jobs=self._jobs, on_tick=tick)
+            self._times["share_out"] = time.monotonic() - began_sharing
             began_counting = time.monotonic()
             rows = counter.result()
-        self._times["dump_full"] = spent[dump_name(None, label)]
-        self._times["dump_schemas"] = sum(spent.values()) - self._times["dump_full"]
-        self._times["count_after_dumps"] = time.monotonic() - began_counting
+        self._times["count_after_dump"] = time.monotonic() - began_counting
         began_hashing = time.monotonic()
         files = self._hash(folder)
         self._times["checksums"] = time.monotonic() - began_hashing
@@ -320,16 +320,12 @@ class _Archive:
 
     def _hash(self, folder: Path) -> dict[str, FileEntry]:
         paths = files_of(folder)
-        with ThreadPoolExecutor(self._jobs) as pool:
-            sums = pool.map(sha256_of, paths.values())
-            return {
-                name: FileEntry(size=path.stat().st_size, sha256=digest)
-                for (name, path), digest in zip(paths.items(), sums, strict=True)
-            }
+        sums = digests(paths.values(), self._jobs)
+        return {name: FileEntry(size=path.stat().st_size, sha256=sums[path]) for name, path in paths.items()}
 
 
 class _Counter:
-    """Counts the rows of all tables in the archive's snapshot, beside the dumps."""
+    """Counts the rows of all tables in the archive's snapshot, beside the dump."""
 
     def __init__(self, config: HostConfig, snapshot: str, tables: Sequence[TableEntry]) -> None:
         self._config = config
@@ -353,7 +349,7 @@ class _Counter:
         self._thread.join()
 
     def raise_if_failed(self) -> None:
-        """Stop the dumps when the counting failed."""
+        """Stop the dump when the counting failed."""
         if self._error is not None:
             raise self._error
 

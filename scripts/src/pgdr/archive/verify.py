@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pgdr import parallel
 from pgdr.archive.dump import client_environment
-from pgdr.archive.local import LocalArchive, files_of
-from pgdr.archive.model import FileEntry, Manifest, sha256_of
+from pgdr.archive.local import LocalArchive, digests, files_of
+from pgdr.archive.model import FileEntry, Manifest
+from pgdr.archive.names import LIST
 from pgdr.errors import NotProvenError, OperationFailedError, PgdrError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
@@ -112,17 +112,13 @@ def check_files(
     there = {name: path for name, path in files_of(folder).items() if name.startswith(prefix)}
     problems = [f"{name} is missing" for name in sorted(wanted.keys() - there.keys())]
     problems += [f"{name} does not belong there" for name in sorted(there.keys() - wanted.keys())]
-    total = sum(entry.size for entry in wanted.values())
-    done = 0
     both = sorted(wanted.keys() & there.keys())
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda name: _fault(there[name], wanted[name]), both)
-        for name, fault in zip(both, results, strict=True):
-            done += wanted[name].size
-            if fault:
-                problems.append(f"{name} {fault}")
-            if on_progress is not None:
-                on_progress(done, total)
+    try:
+        problems += _faults({name: there[name] for name in both}, wanted, workers, on_progress)
+    except OSError as error:
+        raise OperationFailedError(
+            f"cannot read {error.filename}: {error.strerror}", remedy="run as postgres"
+        ) from error
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise NotProvenError(
@@ -131,28 +127,46 @@ def check_files(
         )
 
 
-def _fault(path: Path, entry: FileEntry) -> str:
-    try:
-        size = path.stat().st_size
-        if size != entry.size:
-            return f"has {size} bytes instead of {entry.size}"
-        return "" if sha256_of(path) == entry.sha256 else "has another checksum than when it was written"
-    except OSError as error:
-        raise OperationFailedError(f"cannot read {path}: {error.strerror}", remedy="run as postgres") from error
+def _faults(
+    there: Mapping[str, Path], wanted: Mapping[str, FileEntry], workers: int, on_progress: Progress | None
+) -> list[str]:
+    sizes = {name: path.stat().st_size for name, path in there.items()}
+    faults = [
+        f"{n} has {size} bytes instead of {wanted[n].size}" for n, size in sizes.items() if size != wanted[n].size
+    ]
+    whole = {name: path for name, path in there.items() if sizes[name] == wanted[name].size}
+    total = sum(sizes.values())
+    done = total - sum(sizes[name] for name in whole)
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        if on_progress is not None:
+            on_progress(done, total)
+
+    sums = digests(whole.values(), workers, read)
+    changed = [name for name, path in whole.items() if sums[path] != wanted[name].sha256]
+    return faults + [f"{name} has another checksum than when it was written" for name in changed]
 
 
 def _read_dumps(config: HostConfig, folder: Path, manifest: Manifest, workers: int) -> int:
-    dumps = [manifest.full_dump, *(schema.dump for schema in manifest.schemas)]
-    programs = [
-        parallel.Program(
-            argv=(
-                config.program("pg_restore"),
-                *("--format=directory", "--file=/dev/null", "--exit-on-error", str(folder / dump)),
-            ),
-            name=dump,
-        )
-        for dump in dumps
-    ]
+    """Read the full dump to its last row, and of a schema's that was made of it what is its own: the list.
+
+    Its rows are the full dump's: each of its data files has the checksum of one there.
+    """
+    programs = [_reading(config, folder / manifest.full_dump)]
+    sums = {entry.sha256 for name, entry in manifest.files.items() if name.startswith(f"{manifest.full_dump}/")}
+    for dump in (schema.dump for schema in manifest.schemas):
+        own = {name: e for name, e in manifest.files.items() if name.startswith(f"{dump}/")}
+        shared = f"{dump}/{LIST}" in own
+        foreign = [name for name, entry in own.items() if entry.sha256 not in sums and name != f"{dump}/{LIST}"]
+        if shared and foreign:
+            raise NotProvenError(
+                f"archive {manifest.label} is damaged: {foreign[0]} is not the full dump's",
+                remedy="use another archive",
+            )
+        options = (f"--use-list={folder / dump / LIST}", "--schema-only") if shared else ()
+        programs.append(_reading(config, folder / dump, *options))
     try:
         parallel.run_all(programs, workers, env=client_environment())
     except CommandError as error:
@@ -160,4 +174,9 @@ def _read_dumps(config: HostConfig, folder: Path, manifest: Manifest, workers: i
             f"archive {manifest.label} cannot be read: {error.completed.tail or error.message}",
             remedy="use another archive, or fetch this one from the cloud again",
         ) from error
-    return len(dumps)
+    return len(programs)
+
+
+def _reading(config: HostConfig, dump: Path, *options: str) -> parallel.Program:
+    argv = (config.program("pg_restore"), "--format=directory", "--file=/dev/null", "--exit-on-error", *options)
+    return parallel.Program(argv=(*argv, str(dump)), name=dump.name)

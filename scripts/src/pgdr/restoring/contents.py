@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pgdr import process
 from pgdr.archive.dump import client_environment
+from pgdr.archive.names import LIST
 from pgdr.errors import NotProvenError
 from pgdr.hostconfig import HostConfig
 from pgdr.process import CommandError
@@ -96,17 +97,27 @@ class Entry:
 def read_contents(config: HostConfig, dump: Path) -> tuple[Entry, ...]:
     """Read the list of contents of a dump, in the order in which it restores.
 
+    A schema's dump that was made of the full one has a list of its own.
+
     Raises:
         NotProvenError: it cannot be read.
     """
+    own = dump / LIST
+    if own.is_file():
+        return _parse(own.read_text(encoding="utf-8"))
     try:
         done = process.run(
             [config.program("pg_restore"), "--list", "--format=directory", str(dump)], env=client_environment()
         )
     except CommandError as error:
         raise NotProvenError(f"{dump} cannot be read: {error.completed.tail}", remedy="use another archive") from error
+    return _parse(done.stdout)
+
+
+def _parse(text: str) -> tuple[Entry, ...]:
     entries = []
-    for line in done.stdout.splitlines():
+    # Not splitlines: a name may hold what Python, but not pg_restore, takes for the end of a line.
+    for line in text.split("\n"):
         if found := _ENTRY.match(line):
             entries.append(Entry(line, int(found[2]), int(found[3]), found[4]))
     return tuple(entries)

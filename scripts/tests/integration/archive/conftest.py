@@ -126,9 +126,10 @@ class Site:
         return lines[0]
 
     def dump_text(self, dump: Path) -> str:
-        """A dump as SQL."""
+        """A dump as SQL, by the means of somebody who has only PostgreSQL."""
         program = str(self.cluster.binaries / "pg_restore")
-        return subprocess.run([program, "-f", "-", str(dump)], check=True, capture_output=True, text=True).stdout
+        own = [f"--use-list={dump / 'schema.list'}"] if (dump / "schema.list").exists() else []
+        return subprocess.run([program, *own, "-f", "-", str(dump)], check=True, capture_output=True, text=True).stdout
 
     def execute(self, statements: str, database: str = "") -> None:
         """Run statements as superuser."""

@@ -27,7 +27,7 @@ from pgdr.locks import ARCHIVES, operation_lock
 if TYPE_CHECKING:
     from scripts.tests.integration.archive.conftest import Site
 
-HOSTILE = ('we"ird; DROP', "a*b?%[x]", "Ünïcode §", "x" * 63, "full", "new\nline")
+HOSTILE = ('we"ird; DROP', "a*b?%[x]", "Ünïcode §", "x" * 63, "full", "new\nline", "separa\u2028tor")
 
 
 def test_archive_holds_everything_of_one_snapshot_and_says_so(site: Site) -> None:
@@ -132,10 +132,37 @@ def test_dump_that_was_bad_when_it_was_written_is_found_by_reading_it(site: Site
     victim = max((p for p in folder.rglob("*.gz")), key=lambda p: p.stat().st_size)
     victim.write_bytes(victim.read_bytes()[:-20])
     manifest = json.loads((folder / "manifest.json").read_text())
-    entry = manifest["files"][str(victim.relative_to(folder))]
-    entry.update(size=victim.stat().st_size, sha256=hashlib.sha256(victim.read_bytes()).hexdigest())
+    written = manifest["files"][str(victim.relative_to(folder))]["sha256"]
+    now = {"size": victim.stat().st_size, "sha256": hashlib.sha256(victim.read_bytes()).hexdigest()}
+    for entry in manifest["files"].values():
+        if entry["sha256"] == written:
+            entry.update(now)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "cannot be read" in site.refused("archives", "verify", code=ExitCode.NOT_PROVEN)
+
+
+def test_schema_whose_rows_are_not_the_full_dumps_is_no_archive(site: Site) -> None:
+    """Its rows are read in the full dump only, so they must be those."""
+    folder = Path(site.ask("archive")["folder"])
+    victim = max((p for p in folder.glob("sales_*/*.gz")), key=lambda p: p.stat().st_size)
+    victim.unlink()
+    victim.write_bytes(b"something else")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    now = {"size": victim.stat().st_size, "sha256": hashlib.sha256(victim.read_bytes()).hexdigest()}
+    manifest["files"][str(victim.relative_to(folder))].update(now)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert f"{victim.name} is not the full dump's" in site.refused("archives", "verify", code=ExitCode.NOT_PROVEN)
+
+
+def test_rows_are_stored_once_though_two_dumps_have_them(site: Site) -> None:
+    made = site.ask("archive")
+    folder = Path(made["folder"])
+    for name in folder.glob("sales_*/*.gz"):
+        (twin,) = folder.glob(f"full_*/{name.name}")
+        assert name.samefile(twin)
+    inodes = {path.stat().st_ino: path.stat().st_size for path in folder.glob("*.dump/*")}
+    globals_file = next(folder.glob("globals_*"))
+    assert made["bytes"] == sum(inodes.values()) + globals_file.stat().st_size
 
 
 def _aged(site: Site, days: int) -> Path:
