@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from bench import report
-from bench.cases import archive, backup, increments, recovery, relations, site, wal, when
+from bench.cases import archive, backup, increments, recovery, relations, site, tenant, wal, when
 from bench.ground import SOURCE, TARGET, Ground, Size
 from bench.report import Row
 from drill.play import lab_folder
@@ -29,6 +29,7 @@ CASES: dict[str, Callable[[Ground], list[Row]]] = {
     "when": when.measure,
     "backup": backup.measure,
     "archive": archive.measure,
+    "tenant": tenant.measure,
     "increments": increments.measure,
     "recovery": recovery.measure,
 }
@@ -54,7 +55,7 @@ def root() -> None:
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option(help=f"Only these cases: {', '.join(CASES)}; repeat it.")] = None,
-    size_mb: Annotated[int, typer.Option(min=20, help="Size of the ERP sample in MB.")] = Size.megabytes,
+    size_mb: Annotated[int, typer.Option(min=40, help="Size of the ERP sample in MB.")] = Size.megabytes,
     relation_count: Annotated[
         int, typer.Option("--relations", min=100, help="Relations of the cluster with many.")
     ] = Size.relations,

@@ -22,6 +22,8 @@ DATABASE, OWNER = "erp_generic", "erp_owner"
 CLUSTER, STANZA = "erp-lab", "erp"
 DATA, PORT = "/var/lib/postgresql/17/main", 5432
 UNIT = "postgresql@17-main"
+# Each holds about one row in a hundred.
+_TENANTS = 100
 CLOUD = 2  # number of the S3 repository in the lab's policy
 _AWS = "/etc/bench-aws"
 
@@ -87,7 +89,8 @@ class Ground:
         with self._once(f"sample-{self.size.megabytes}") as first:
             if first:
                 self.say(f"load the ERP sample, {self.size.megabytes} MB")
-                self.erp("create", "--dsn", self.dsn, f"--size-mb={self.size.megabytes}", "--recreate")
+                sized = (f"--size-mb={self.size.megabytes}", f"--tenants={_TENANTS}")
+                self.erp("create", "--dsn", self.dsn, *sized, "--recreate")
 
     def aws(self) -> dict[str, str]:
         """Have the command ``aws`` on the source, and return the environment that lets it reach the bucket."""

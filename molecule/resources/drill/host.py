@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lab.api import Lab
 RECOVERY = "/var/lib/pgdr/recovery"
 DATA = "/var/lib/postgresql/17/main"
 _BIN = "/usr/lib/postgresql/17/bin"
+_RESTLESS = re.compile(rf"^{re.escape(DATA)}/[^/]+/")
 # What a refusal must leave as it was.
 KEPT = ("/var/lib/postgresql", "/etc/postgresql", RECOVERY)
 
@@ -109,14 +111,15 @@ class Host:
         """What data, configuration and recovery state look like: one line a file.
 
         Args:
-            running: a server works there and writes: only names, kinds and owners then, and not of its WAL.
+            running: a server works there and writes: only names, kinds and owners then, and of its folders only that
+                they are there.
             paths: where to look.
         """
         form = "%p %y %u %m\n" if running else "%p %y %u %m %i %s %T@\n"
         done = self.run("find", *paths, "-printf", form, check=False)
         lines = sorted(done.stdout.splitlines())
         if running:
-            restless = ("/pg_wal/", "/pg_stat", "/pgsql_tmp", "/pg_logical/", "/base/", "/pg_xact/", "/pg_subtrans/")
-            lines = [line for line in lines if not any(part in line for part in restless)]
+            # What a server keeps in its folders comes and goes as it likes: its caches, segments, temporary files.
+            lines = [line for line in lines if not _RESTLESS.match(line)]
             lines.append(self.run("cat", f"{DATA}/postmaster.pid", check=False).stdout)
         return lines
