@@ -21,6 +21,9 @@ SETTINGS = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "jit": "off",
+    # Our temporary tables are asked a few times each: a sample of 3,000 rows tells enough, one of 30,000 wide ones
+    # takes longer than their comparison.
+    "default_statistics_target": "10",
     # A killed pgdr must not keep its locks until a long statement has ended.
     "client_connection_check_interval": "1s",
 }

@@ -7,7 +7,7 @@ way. Rows travel by COPY as text, in chunks of the server; Python never holds mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -131,6 +131,7 @@ def make(number: int, mapping: Mapping, scope: Scope) -> Stage:
 # One sequence numbers the rows of all temporary tables: a hundred of them would take longer than the rows.
 NUMBERS = sql.Literal("pg_temp.pgdr_numbers")
 _SMALL = 64 * 1024
+_BLOCK = 256 * 1024
 
 
 def create(connection: Connection[TupleRow], stage: Stage) -> None:
@@ -188,10 +189,10 @@ def copy_rows(
     with source.cursor() as reader, target.cursor() as writer:
         try:
             with reader.copy(read) as rows, writer.copy(write) as sink:
-                for chunk in rows:
-                    sink.write(chunk)
+                for block in _blocks(rows):
+                    sink.write(block)
                     if progress is not None:
-                        progress(stage.table.label, len(chunk))
+                        progress(stage.table.label, len(block))
         except psycopg.DataError as error:
             text = " ".join((error.diag.message_primary or str(error)).split())
             raise OperationFailedError(
@@ -199,6 +200,18 @@ def copy_rows(
                 remedy="nothing was changed; see --column-map",
             ) from error
         return writer.rowcount
+
+
+def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+    """Join rows, which come one by one, to blocks: each costs as much on its way as a row."""
+    block = bytearray()
+    for row in rows:
+        block += row
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
 
 
 def fill_live(target: Connection[TupleRow], stage: Stage, scope: Scope) -> int:
