@@ -230,6 +230,12 @@ def read_tables(connection: Connection[TupleRow]) -> tuple[model.TableEntry, ...
     )
 
 
+def read_unlogged(connection: Connection[TupleRow]) -> frozenset[int]:
+    """Numbers of the tables whose rows are in no WAL."""
+    rows = connection.execute("select oid::bigint from pg_catalog.pg_class where relpersistence = 'u'").fetchall()
+    return frozenset(row[0] for row in rows)
+
+
 def read_constraints(connection: Connection[TupleRow]) -> tuple[model.ConstraintEntry, ...]:
     """All constraints of tables."""
     rows = connection.execute(_expand(_CONSTRAINTS).encode()).fetchall()

@@ -45,11 +45,13 @@ class Target:
         folder: folder of the archive.
         label: its label.
         snapshot: exported snapshot that it reads.
+        logged_only: leave out the rows of unlogged tables.
     """
 
     folder: Path
     label: str
     snapshot: str
+    logged_only: bool = False
 
 
 def find_program(config: HostConfig) -> DumpProgram:
@@ -132,6 +134,7 @@ def dump_full(
                 f"--lock-wait-timeout={_LOCK_TIMEOUT}",
                 f"--file={target.folder / name}",
             ),
+            *(("--no-unlogged-table-data",) if target.logged_only else ()),
             f"--dbname={connection_string(config, config.database)}",
         ),
         slots=jobs,

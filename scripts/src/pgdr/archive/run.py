@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg import IsolationLevel, sql
 
 from pgdr import __version__
 from pgdr.archive import catalog, dump
+from pgdr.archive.counting import Counter
 from pgdr.archive.dependencies import read_edges
 from pgdr.archive.local import LocalArchive, LocalStore, digests, files_of
-from pgdr.archive.model import FileEntry, Manifest, SchemaEntry, TableEntry
+from pgdr.archive.model import FileEntry, Manifest, SchemaEntry
 from pgdr.archive.names import MANIFEST, dump_name, label_of
 from pgdr.archive.shares import Share, share_out
 from pgdr.errors import ConfigError, ExitCode, PgdrError, RefusedError
@@ -29,7 +29,7 @@ from pgdr.journal import Journal
 from pgdr.locks import ARCHIVES, WaitMessage, operation_lock
 from pgdr.policy.archives import Archives
 from pgdr.policy.model import Policy
-from pgdr.postgres.connection import Connection, TupleRow, connected, explain
+from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.postgres.facts import one, server_facts
 from pgdr.postgres.marks import schema_marks
 from pgdr.postgres.relations import OWN_SCHEMA, lock_relations
@@ -140,6 +140,27 @@ def make_archive(
     return report
 
 
+def make_past_archive(
+    past: HostConfig, policy: Policy, folder: Path, *, jobs: int | None = None, on_progress: Progress | None = None
+) -> LocalArchive:
+    """Make an archive of a side instance in a folder of the caller's: no list shows it and nothing else expires.
+
+    Args:
+        past: this host, but for how the side instance is reached.
+        policy: says which schemas there are.
+        folder: where to; the archive is a folder in it.
+        jobs: connections that dump at once; ``None`` for one a processor.
+        on_progress: told bytes written and bytes expected.
+
+    Raises:
+        RefusedError: the volume is too full.
+        PgdrError: the dump failed; nothing is left of the archive.
+    """
+    work = _Archive(past, policy, LocalStore(folder), jobs or os.cpu_count() or 1, on_progress)
+    with Supervisor():
+        return work.run(timedelta.max).archive
+
+
 def _facts(report: ArchiveReport) -> dict[str, Any]:
     manifest = report.manifest
     return {
@@ -175,7 +196,7 @@ class _Archive:
             time.sleep(_SAME_SECOND)
             began = datetime.now(UTC)
         label = label_of(began)
-        with connected(self._config, application_name=_APPLICATION, settings=_SETTINGS) as leader:
+        with self._connect() as leader:
             facts = server_facts(leader)
             if program.major < facts.major:
                 raise RefusedError(
@@ -199,6 +220,9 @@ class _Archive:
             self._store.remove(old.folder)
         notes = self._notes(retention)
         return ArchiveReport(archive, manifest, self._times, tuple(old.label for old in expired), notes)
+
+    def _connect(self) -> AbstractContextManager[Connection[TupleRow]]:
+        return connected(self._config, application_name=_APPLICATION, settings=_SETTINGS)
 
     def _notes(self, retention: timedelta) -> tuple[str, ...]:
         late = [a for a in self._store.archives() if datetime.now(UTC) - a.kept_since > retention]
@@ -236,7 +260,9 @@ class _Archive:
         snapshot: str = one(leader, "select pg_export_snapshot()")[0]
         facts = server_facts(leader)
         tables = catalog.read_tables(leader)
-        counted = [table for table in tables if table.kind == "r"]
+        # What no WAL brings back cannot be read on a server in recovery, which a side instance is.
+        unreadable = catalog.read_unlogged(leader) if facts.in_recovery else frozenset()
+        counted = [table for table in tables if table.kind == "r" and table.oid not in unreadable]
         lock_relations(leader, [sql.Identifier(table.schema_, table.name) for table in counted])
         # What a restore has set aside is in the full dump; no policy needs to name it.
         aside = {OWN_SCHEMA, *schema_marks(leader)}
@@ -244,8 +270,8 @@ class _Archive:
         sizes = {name: sum(t.size for t in tables if t.schema_ == name) for name, _, _ in schemas}
         globals_file = f"globals_{label}.sql"
         dump.dump_globals(self._config, self._config.database, folder / globals_file)
-        with _Counter(self._config, snapshot, counted) as counter:
-            target = dump.Target(folder, label, snapshot)
+        with Counter(self._connect, snapshot, counted) as counter:
+            target = dump.Target(folder, label, snapshot, logged_only=facts.in_recovery)
 
             def tick() -> None:
                 self._tick(folder, expected, counter)
@@ -312,7 +338,7 @@ class _Archive:
             files=files,
         )
 
-    def _tick(self, folder: Path, expected: int, counter: _Counter) -> None:
+    def _tick(self, folder: Path, expected: int, counter: Counter) -> None:
         counter.raise_if_failed()
         if self._on_progress is not None:
             written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -322,69 +348,3 @@ class _Archive:
         paths = files_of(folder)
         sums = digests(paths.values(), self._jobs)
         return {name: FileEntry(size=path.stat().st_size, sha256=sums[path]) for name, path in paths.items()}
-
-
-class _Counter:
-    """Counts the rows of all tables in the archive's snapshot, beside the dump."""
-
-    def __init__(self, config: HostConfig, snapshot: str, tables: Sequence[TableEntry]) -> None:
-        self._config = config
-        self._snapshot = snapshot
-        self._tables = tables
-        self._rows: dict[str, int] = {}
-        self._error: PgdrError | None = None
-        self._connection: Connection[TupleRow] | None = None
-        self._stopped = False
-        self._thread = threading.Thread(target=self._count, name="count rows")
-
-    def __enter__(self) -> _Counter:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        connection = self._connection
-        if connection is not None and self._thread.is_alive():
-            connection.cancel_safe()
-        self._thread.join()
-
-    def raise_if_failed(self) -> None:
-        """Stop the dump when the counting failed."""
-        if self._error is not None:
-            raise self._error
-
-    def result(self) -> dict[str, int]:
-        """Wait for the end and return the rows by key."""
-        self._thread.join()
-        self.raise_if_failed()
-        return self._rows
-
-    def _count(self) -> None:
-        try:
-            with connected(self._config, application_name=_APPLICATION, settings=_SETTINGS) as connection:
-                self._connection = connection
-                connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                connection.read_only = True
-                with connection.transaction():
-                    connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._snapshot)))
-                    for table in self._tables:
-                        if self._stopped:
-                            return
-                        self._rows[table.key] = count_rows(connection, table)
-        except PgdrError as error:
-            self._error = error
-
-
-def count_rows(connection: Connection[TupleRow], table: TableEntry) -> int:
-    """Count the rows of a table itself, without its partitions and heirs.
-
-    Raises:
-        PgdrError: it cannot be read.
-    """
-    statement = sql.SQL("select count(*) from only {}").format(sql.Identifier(table.schema_, table.name))
-    try:
-        row = connection.execute(statement).fetchone()
-    except psycopg.Error as error:
-        raise explain(error, f"counting {table.key}") from error
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return int(row[0])

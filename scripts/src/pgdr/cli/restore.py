@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from pgdr.cli import output, tenant
 from pgdr.cli.archive import waiting
-from pgdr.cli.archives import store_of
 from pgdr.cli.context import invocation
 from pgdr.cli.erased import keeper
 from pgdr.cli.options import FORMAT, JOBS, POLICY, WAIT, seconds_of
 from pgdr.cli.output import OutputFormat
+from pgdr.cli.sources import ARCHIVE, SIDE, past_of
 from pgdr.errors import PgdrError, RefusedError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
     from pgdr.restoring.database import DatabasePlan
     from pgdr.restoring.schema import SchemaPlan
-    from pgdr.restoring.source import Source
     from pgdr.restoring.tables import Mode
 
 app = typer.Typer(
@@ -33,14 +31,6 @@ app = typer.Typer(
 )
 app.command(name="tenant")(tenant.restore)
 
-ARCHIVE = Annotated[
-    str,
-    typer.Option(
-        "--archive",
-        metavar="WHICH",
-        help="Label, date (the last archive until then) or folder of an archive; default: the newest.",
-    ),
-]
 PLAN = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
 CONFIRM = Annotated[str, typer.Option(metavar="CLUSTER", help="The cluster's name, typed by a person.")]
 _SHOWN = 20
@@ -50,14 +40,6 @@ _Result = TypeVar("_Result")
 @app.callback()
 def restore() -> None:
     """Bring back a database, a schema, a table or a tenant."""
-
-
-def source_of(policy: Path | None, wanted: str) -> Source:
-    """The archive that is meant; one that is named by its folder needs no policy."""
-    from pgdr.archive.local import LocalStore  # noqa: PLC0415 - start-up time, see main
-    from pgdr.restoring.source import choose  # noqa: PLC0415
-
-    return choose(LocalStore(Path(wanted)) if "/" in wanted else store_of(policy), wanted)
 
 
 def require_consent(host: HostConfig, confirm: str) -> None:
@@ -111,6 +93,7 @@ def phases(title: str) -> Iterator[Callable[[str], None]]:
 def database(
     context: typer.Context,
     archive: ARCHIVE = "",
+    side: SIDE = "",
     into: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the restored database; default: the archived one's.")
     ] = "",
@@ -140,6 +123,7 @@ def database(
       pgdr restore database --plan
       pgdr restore database --archive 2026-11-24 --confirm erp-prod --disconnect
       pgdr restore database --into erp_copy --confirm erp-prod
+      pgdr restore database --side tuesday --into erp_tuesday --confirm erp-prod
       pgdr restore database --swap-back --confirm erp-prod --disconnect
     """
     from pgdr.restoring import database as work  # noqa: PLC0415
@@ -152,7 +136,7 @@ def database(
         else:
             _swap_back(host, name, confirm, wait, disconnect=disconnect)
         return
-    source = source_of(policy, archive)
+    source = past_of(context, policy, archive, side, jobs)
     decided = work.make_plan(host, source, into or source.manifest.database.name)
     if plan:
         _show_database_plan(decided, output_format)
@@ -237,6 +221,7 @@ def table(
         bool, typer.Option("--with-children", help="Also the tables that refer to these by foreign keys.")
     ] = False,
     archive: ARCHIVE = "",
+    side: SIDE = "",
     plan: PLAN = False,
     confirm: CONFIRM = "",
     jobs: JOBS = None,
@@ -263,7 +248,7 @@ def table(
 
     mode = _mode(missing_only=missing_only, overwrite=overwrite, into=into)
     host = invocation(context).host
-    source = source_of(policy, archive)
+    source = past_of(context, policy, archive, side, jobs)
     chosen = find_tables(source.manifest, [parse_name(text) for text in tables])
     if mode is work.Mode.INTO and (len(chosen) > 1 or children):
         raise typer.BadParameter("--into takes one table, without its children")
@@ -314,6 +299,7 @@ def schema(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The schema, exactly as it is called.")],
     archive: ARCHIVE = "",
+    side: SIDE = "",
     plan: PLAN = False,
     confirm: CONFIRM = "",
     jobs: JOBS = None,
@@ -331,11 +317,12 @@ def schema(
     Examples:
       pgdr restore schema sales --plan
       pgdr restore schema sales --archive 2026-11-24 --confirm erp-prod
+      pgdr restore schema sales --side tuesday --confirm erp-prod
     """
     from pgdr.restoring import schema as work  # noqa: PLC0415
 
     host = invocation(context).host
-    source = source_of(policy, archive)
+    source = past_of(context, policy, archive, side, jobs)
     decided = work.make_plan(host, source, name)
     if plan:
         _show_schema_plan(decided, output_format)

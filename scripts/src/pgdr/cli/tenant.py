@@ -131,7 +131,8 @@ def _past(context: typer.Context, policy: Path | None, given: dict[str, str]) ->
         place = host.model_copy(update={"socket_directory": Path(found.host), "port": found.port})
         yield LocalDatabase(place, found.dbname, title=f"side instance {name}")
     else:
-        from pgdr.cli.restore import phases, source_of  # noqa: PLC0415
+        from pgdr.cli.restore import phases  # noqa: PLC0415
+        from pgdr.cli.sources import source_of  # noqa: PLC0415
         from pgdr.restoring.database import scratch  # noqa: PLC0415
 
         archive = source_of(policy, name)

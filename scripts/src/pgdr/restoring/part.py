@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from pgdr.archive.counting import count_rows
 from pgdr.archive.names import with_suffix
-from pgdr.archive.run import count_rows
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pgdr.archive import catalog
+from pgdr.archive.counting import count_rows
 from pgdr.archive.model import ConstraintEntry, Manifest, SequenceEntry, TableEntry
-from pgdr.archive.run import count_rows
 from pgdr.errors import NotProvenError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import connected

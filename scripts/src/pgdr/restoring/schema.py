@@ -14,10 +14,10 @@ from psycopg import sql
 
 from pgdr import parallel
 from pgdr.archive import catalog
+from pgdr.archive.counting import count_rows
 from pgdr.archive.dump import client_environment, connection_string
 from pgdr.archive.model import ForeignKeyEntry, OwnedObject, SchemaEntry
 from pgdr.archive.names import exact_pattern, label_of, with_suffix, working_name
-from pgdr.archive.run import count_rows
 from pgdr.errors import BusyError, NotProvenError, OperationFailedError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow, connected, explain
