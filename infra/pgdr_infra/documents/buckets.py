@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgdr_infra.documents.statement import (
-    EVERYBODY,
     Condition,
     Document,
     Statement,
     bucket_and_objects,
     bucket_arn,
+    deny,
     document,
     role_arn,
     root_arn,
@@ -67,22 +67,8 @@ def transport(bucket: str) -> list[Statement]:
     """Return the statements that every bucket has: encrypted connections of today only."""
     resource = bucket_and_objects(bucket)
     return [
-        Statement(
-            Sid="DenyUnencryptedTransport",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:*"],
-            Resource=resource,
-            Condition={"Bool": {"aws:SecureTransport": "false"}},
-        ),
-        Statement(
-            Sid="DenyOldTls",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:*"],
-            Resource=resource,
-            Condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}},
-        ),
+        deny("DenyUnencryptedTransport", ["s3:*"], resource, {"Bool": {"aws:SecureTransport": "false"}}),
+        deny("DenyOldTls", ["s3:*"], resource, {"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
     ]
 
 
@@ -90,29 +76,11 @@ def guarded(bucket: str, guardians: Guardians) -> list[Statement]:
     """Return the statements that keep a bucket's versions, and the rules that keep them, from everybody else."""
     resource = bucket_and_objects(bucket)
     return [
-        Statement(
-            Sid="DenyDestruction",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=list(DESTRUCTION),
-            Resource=resource,
-            Condition=unless([guardians.break_glass]),
+        deny("DenyDestruction", DESTRUCTION, resource, unless([guardians.break_glass])),
+        deny(
+            "DenyConfiguration", CONFIGURATION, bucket_arn(bucket), unless([guardians.break_glass, guardians.deployer])
         ),
-        Statement(
-            Sid="DenyConfiguration",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=list(CONFIGURATION),
-            Resource=bucket_arn(bucket),
-            Condition=unless([guardians.break_glass, guardians.deployer]),
-        ),
-        Statement(
-            Sid="DenyObjectAcls",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=list(OBJECT_ACLS),
-            Resource=f"{bucket_arn(bucket)}/*",
-        ),
+        deny("DenyObjectAcls", OBJECT_ACLS, f"{bucket_arn(bucket)}/*"),
     ]
 
 
@@ -124,48 +92,40 @@ def encryption(bucket: str, key_arn: str) -> list[Statement]:
     """
     objects = f"{bucket_arn(bucket)}/*"
     return [
-        Statement(
-            Sid="DenyOtherEncryption",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:PutObject"],
-            Resource=objects,
-            Condition={
+        deny(
+            "DenyOtherEncryption",
+            ["s3:PutObject"],
+            objects,
+            {
                 "Null": {"s3:x-amz-server-side-encryption": "false"},
                 "StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"},
             },
         ),
-        Statement(
-            Sid="DenyOtherKeys",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:PutObject"],
-            Resource=objects,
-            Condition={
+        deny(
+            "DenyOtherKeys",
+            ["s3:PutObject"],
+            objects,
+            {
                 "Null": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "false"},
                 "StringNotEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key_arn},
             },
         ),
-        Statement(
-            Sid="DenyCustomerKeys",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:PutObject"],
-            Resource=objects,
-            Condition={"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
+        deny(
+            "DenyCustomerKeys",
+            ["s3:PutObject"],
+            objects,
+            {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
         ),
     ]
 
 
 def insiders_only(bucket: str, accounts: Sequence[str]) -> Statement:
     """Return the statement that shuts out all accounts but these; AWS's own services act for one of them."""
-    return Statement(
-        Sid="DenyOtherAccounts",
-        Effect="Deny",
-        Principal=EVERYBODY,
-        Action=["s3:*"],
-        Resource=bucket_and_objects(bucket),
-        Condition={
+    return deny(
+        "DenyOtherAccounts",
+        ["s3:*"],
+        bucket_and_objects(bucket),
+        {
             "StringNotEquals": {"aws:PrincipalAccount": list(accounts)},
             "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
         },
@@ -190,13 +150,11 @@ def replica_bucket_policy(bucket: str, guardians: Guardians) -> Document:
     return document(
         *transport(bucket),
         *guarded(bucket, guardians),
-        Statement(
-            Sid="DenyWriting",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["s3:DeleteObject", "s3:PutObject"],
-            Resource=f"{bucket_arn(bucket)}/*",
-            Condition=unless([guardians.break_glass]),
+        deny(
+            "DenyWriting",
+            ["s3:DeleteObject", "s3:PutObject"],
+            f"{bucket_arn(bucket)}/*",
+            unless([guardians.break_glass]),
         ),
         insiders_only(bucket, [guardians.account]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgdr_infra.documents.buckets import Guardians
-from pgdr_infra.documents.statement import EVERYBODY, Document, Statement, document, root_arn, unless
+from pgdr_infra.documents.statement import Document, Statement, deny, document, root_arn, unless
 
 _ADMINISTRATION = [
     "kms:CancelKeyDeletion",
@@ -35,14 +35,7 @@ def _administered(guardians: Guardians) -> list[Statement]:
             Resource="*",
         ),
         # Without its key every backup is noise: the last resort alone may destroy one, after 30 days of waiting.
-        Statement(
-            Sid="DenyDestruction",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=list(_DESTRUCTION),
-            Resource="*",
-            Condition=unless([guardians.break_glass]),
-        ),
+        deny("DenyDestruction", _DESTRUCTION, "*", unless([guardians.break_glass])),
     ]
 
 

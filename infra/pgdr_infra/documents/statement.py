@@ -28,6 +28,14 @@ class Document(TypedDict):
     Statement: list[Statement]
 
 
+def deny(sid: str, actions: Sequence[str], resource: str | list[str], when: Condition | None = None) -> Statement:
+    """Return a statement that denies something to everybody, or to everybody whom a condition holds for."""
+    made = Statement(Sid=sid, Effect="Deny", Principal=EVERYBODY, Action=list(actions), Resource=resource)
+    if when is not None:
+        made["Condition"] = when
+    return made
+
+
 def document(*statements: Statement) -> Document:
     """Return the document of some statements."""
     return Document(Version="2012-10-17", Statement=list(statements))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgdr_infra.documents.statement import EVERYBODY, Document, Statement, bucket_arn, document
+from pgdr_infra.documents.statement import Document, Statement, bucket_arn, deny, document
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,7 @@ def topic_policy(topic_arn: str, account: str) -> Document:
             Resource=topic_arn,
             Condition={"StringEquals": {"aws:SourceAccount": account}},
         ),
-        Statement(
-            Sid="DenyUnencryptedTransport",
-            Effect="Deny",
-            Principal=EVERYBODY,
-            Action=["sns:Publish"],
-            Resource=topic_arn,
-            Condition={"Bool": {"aws:SecureTransport": "false"}},
-        ),
+        deny("DenyUnencryptedTransport", ["sns:Publish"], topic_arn, {"Bool": {"aws:SecureTransport": "false"}}),
     )
 
 
