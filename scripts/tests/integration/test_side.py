@@ -6,114 +6,22 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 import yaml
+from scripts.tests.integration.chain import World, owned, policy_in, world_of
 
 from pgdr.errors import ExitCode
-from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
-from pgdr.side import manage, store
+from pgdr.side import store
 
 if TYPE_CHECKING:
-    from scripts.tests.integration.conftest import Site, SiteFactory
-
-_WRAPPER = """\
-#!/bin/sh
-exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
-    --spool-path="$4/spool" --lock-path="$4/lock-files" "--repo=$1" archive-get "$2" "$3"
-"""
-
-
-@dataclass
-class World:
-    """A production with a past: marks were written, and moments between them noted."""
-
-    site: Site
-    host: HostConfig
-    config: Path
-    user: int
-    targets: dict[str, list[str]] = field(default_factory=dict)
-    marks: dict[str, int] = field(default_factory=dict)
-
-    def pgdr(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = self.begin(*arguments)
-        out, err = done.communicate(timeout=150)
-        assert done.returncode == expect, f"{arguments}: {done.returncode}: {out}{err}"
-        return subprocess.CompletedProcess(arguments, done.returncode, out, err)
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run pgdr as the cluster's owner, as on a host."""
-        argv = [_python(), "-m", "pgdr.cli.main", "--config", str(self.config), *arguments]
-        if os.geteuid() == 0:
-            argv = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", *argv]
-        env = {"PATH": os.environ["PATH"], "PGUSER": "postgres", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108
-        env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        return subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=env, cwd="/"
-        )
-
-    def mark(self, what: str) -> int:
-        """Write a row and return its transaction."""
-        with self.site.cluster.connect("erp") as connection:
-            row = connection.execute(
-                "insert into marks (what) values (%s) returning id, pg_current_xact_id()::text", (what,)
-            ).fetchone()
-        assert row is not None
-        self.marks[what] = row[0]
-        return int(row[1])
-
-    def archive(self) -> None:
-        closed = self.site.cluster.value("select pg_walfile_name(pg_switch_wal())")
-        deadline = time.monotonic() + 60
-        while self.site.cluster.value("select coalesce(last_archived_wal, '') from pg_stat_archiver") < closed:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    def connect(self, name: str, database: str = "erp") -> psycopg.Connection[Any]:
-        found = manage.connection(self.host, name, database)
-        return psycopg.connect(found.conninfo, autocommit=True)
-
-    def rows(self, name: str) -> set[str]:
-        with self.connect(name) as connection:
-            return {row[0] for row in connection.execute("select what from marks").fetchall()}
-
-
-def _python() -> str:
-    """An interpreter that the cluster's owner may run: root's own may lie in a closed home."""
-    system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
-    if os.geteuid() != 0:
-        return sys.executable
-    if not system.exists():
-        pytest.skip(f"as root these tests need {system}: the cluster's owner may not run {sys.executable}")
-    return str(system)
-
-
-def _policy(folder: Path, floor: str) -> Path:
-    source = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())
-    source["recovery_policy"]["side_instances"] = {"disk_floor": floor}
-    shared = [{"schema": "public", "table": "spaced"}]
-    source["recovery_policy"]["tenancy"] = {"column": "tenant_id", "shared": shared}
-    path = folder / f"policy-{floor}.yml"
-    path.write_text(yaml.safe_dump(source))
-    return path
-
-
-def _owned(site: Site, name: str) -> Path:
-    """A folder of the cluster's owner."""
-    folder = site.cluster.folder / name
-    folder.mkdir(mode=0o700)
-    owner = site.cluster.folder.stat()
-    os.chown(folder, owner.st_uid, owner.st_gid)
-    return folder
+    from scripts.tests.integration.conftest import SiteFactory
 
 
 @pytest.fixture(scope="module")
@@ -127,21 +35,11 @@ def world(new_site: SiteFactory) -> Iterator[World]:
         "erp",
     )
     site.cluster.execute("create table t as select g from generate_series(1, 1000) g; checkpoint", "other")
-    space = _owned(site, "space")
+    space = owned(site, "space")
     site.cluster.execute(f"create tablespace space location '{space}'")
     site.cluster.execute("create table spaced tablespace space as select g from generate_series(1, 100) g", "erp")
-    folder = site.folder / "host"
-    folder.mkdir()
-    wrapper = site.folder / "restore-wal"
-    wrapper.write_text(_WRAPPER.format(engine=site.folder / "pgbackrest", etc=site.folder / "etc"))
-    wrapper.chmod(0o755)
-    host = site.host(folder, "erp", restore_command_wrapper=wrapper, policy_path=_policy(folder, "100MiB"))
-    owner = site.cluster.folder.stat()
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
-    config = folder / "host.yml"
-    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
-    world = World(site, host, config, owner.st_uid)
+    world = world_of(site, "erp", shared=[{"schema": "public", "table": "spaced"}])
+    host = world.host
     world.pgdr("backup", "full", "--repo", "1")
     world.mark("first")
     _make_past(world)
@@ -362,7 +260,7 @@ def test_refusals_say_what_can_be_had(world: World) -> None:
         port = taken.getsockname()[1]
         assert f"port {port} is in use" in refused("--port", str(port), *world.targets["lsn"])
     assert "cannot name a side instance" in refused("--name", "../x", *world.targets["lsn"])
-    small = world.host.model_copy(update={"policy_path": _policy(world.config.parent, "900TiB")})
+    small = world.host.model_copy(update={"policy_path": policy_in(world.config.parent, "900TiB")})
     config = world.config.with_name("small.yml")
     config.write_text(yaml.safe_dump(small.model_dump(mode="json")))
     assert "not enough disk" in refused(*world.targets["lsn"], config=config)
@@ -396,7 +294,7 @@ def test_info_lists_the_restore_points(world: World) -> None:
 
 def test_a_tablespace_that_the_backup_does_not_know_is_not_written_to(world: World) -> None:
     """Replaying its creation would use production's own folder."""
-    folder = _owned(world.site, "late")
+    folder = owned(world.site, "late")
     world.site.cluster.execute(f"create tablespace late location '{folder}'")
     done = world.pgdr("side", "start", "--uncapped", *world.targets["lsn"], expect=ExitCode.REFUSED)
     assert f"does not know tablespace late ({folder})" in done.stderr

@@ -1,4 +1,4 @@
-"""``pgdr restore``: bring a database, a schema, a table or a tenant back from an archive."""
+"""``pgdr restore``: bring a database, a schema, a table, a tenant or rows back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pgdr.cli import output, tenant
+from pgdr.cli import output, rows, tenant
 from pgdr.cli.archive import waiting
 from pgdr.cli.context import invocation
 from pgdr.cli.erased import keeper
 from pgdr.cli.options import FORMAT, JOBS, POLICY, WAIT, seconds_of
 from pgdr.cli.output import OutputFormat
-from pgdr.cli.sources import ARCHIVE, SIDE, past_of
+from pgdr.cli.sources import ARCHIVE, SIDE, archive_of
 from pgdr.errors import PgdrError, RefusedError
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from pgdr.restoring.tables import Mode
 
 app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Bring back a database, a schema, a table or a tenant."
+    rich_markup_mode=None, no_args_is_help=True, help="Bring back a database, a schema, a table, a tenant or rows."
 )
 app.command(name="tenant")(tenant.restore)
+app.command(name="rows")(rows.rows)
 
 PLAN = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
 CONFIRM = Annotated[str, typer.Option(metavar="CLUSTER", help="The cluster's name, typed by a person.")]
@@ -39,7 +40,7 @@ _Result = TypeVar("_Result")
 
 @app.callback()
 def restore() -> None:
-    """Bring back a database, a schema, a table or a tenant."""
+    """Bring back a database, a schema, a table, a tenant or rows."""
 
 
 def require_consent(host: HostConfig, confirm: str) -> None:
@@ -136,7 +137,7 @@ def database(
         else:
             _swap_back(host, name, confirm, wait, disconnect=disconnect)
         return
-    source = past_of(context, policy, archive, side, jobs)
+    source = archive_of(context, policy, archive, side, jobs)
     decided = work.make_plan(host, source, into or source.manifest.database.name)
     if plan:
         _show_database_plan(decided, output_format)
@@ -248,7 +249,7 @@ def table(
 
     mode = _mode(missing_only=missing_only, overwrite=overwrite, into=into)
     host = invocation(context).host
-    source = past_of(context, policy, archive, side, jobs)
+    source = archive_of(context, policy, archive, side, jobs)
     chosen = find_tables(source.manifest, [parse_name(text) for text in tables])
     if mode is work.Mode.INTO and (len(chosen) > 1 or children):
         raise typer.BadParameter("--into takes one table, without its children")
@@ -322,7 +323,7 @@ def schema(
     from pgdr.restoring import schema as work  # noqa: PLC0415
 
     host = invocation(context).host
-    source = past_of(context, policy, archive, side, jobs)
+    source = archive_of(context, policy, archive, side, jobs)
     decided = work.make_plan(host, source, name)
     if plan:
         _show_schema_plan(decided, output_format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pgdr.locks import Holder
     from pgdr.policy.model import Policy
     from pgdr.policy.tenancy import Tenancy
+    from pgdr.surgery.diff import Mode
+    from pgdr.surgery.home import Choices, Report
     from pgdr.surgery.operation import Outcome
     from pgdr.surgery.plan import Plan
     from pgdr.surgery.source import PastSource
@@ -42,8 +44,8 @@ def policy_of(path: Path | None) -> tuple[Policy, Tenancy]:
     return policy, policy.tenancy
 
 
-def show_plan(plan: Plan) -> None:
-    """Write a plan for a person."""
+def show_plan(plan: Plan, sharing: str = "--bring-shared") -> None:
+    """Write a plan for a person; ``sharing`` is the option that brings back rows that others refer to."""
     numbers = ("insert", "update", "delete", "unchanged", "kept", "skipped")
     output.table(
         ("table", *numbers),
@@ -60,7 +62,7 @@ def show_plan(plan: Plan) -> None:
     for what in plan.blockers:
         output.result(f"stands in the way: {what}")
     for conflict in plan.conflicts:
-        choice = "--bring-shared" if conflict.shared else "--on-conflict skip"
+        choice = sharing if conflict.shared else "--on-conflict skip"
         output.result(f"conflict: {conflict} [{choice}]")
     for conflict in plan.settled:
         output.result(f"left as today: {conflict}")
@@ -72,8 +74,10 @@ def show_plan(plan: Plan) -> None:
     )
 
 
-def show_outcome(plan: Plan, outcome: Outcome | None, operation: str, times: dict[str, float]) -> None:
-    """Write a result for a person."""
+def show_outcome(
+    plan: Plan, outcome: Outcome | None, operation: str, times: dict[str, float], undo: str = "tenant restore"
+) -> None:
+    """Write a result for a person; ``undo`` is the command that takes it back."""
     if outcome is None:
         output.result(f"{plan.subject}: nothing to do")
         return
@@ -83,7 +87,7 @@ def show_outcome(plan: Plan, outcome: Outcome | None, operation: str, times: dic
         f"{len(outcome.sequences)} sequences moved on, {output.seconds_text(sum(times.values()))}"
     )
     if operation:
-        output.result(f"to take it back: pgdr tenant restore --undo {operation} --confirm {operation}")
+        output.result(f"to take it back: pgdr {undo} --undo {operation} --confirm {operation}")
 
 
 def document(plan: Plan, outcome: Outcome | None, operation: str, times: dict[str, float]) -> dict[str, Any]:
@@ -94,9 +98,30 @@ def document(plan: Plan, outcome: Outcome | None, operation: str, times: dict[st
     return {"plan": plan.document(), "outcome": done, "operation": operation, "times": times}
 
 
+def choices_of(given: dict[str, Any], lock_timeout: str, modes: Sequence[Mode] | None = None) -> Choices:
+    """What a person decided, from the options of a command; ``modes`` are those that it knows."""
+    from pgdr.surgery.diff import Mode  # noqa: PLC0415 - start-up time, see main
+    from pgdr.surgery.drift import ColumnMap, load_column_map  # noqa: PLC0415
+    from pgdr.surgery.home import Choices, OnConflict  # noqa: PLC0415
+
+    path = given["column_map"]
+    return Choices(
+        mode=Mode(_one_of("--mode", given["mode"], list(modes or Mode))),
+        on_conflict=OnConflict(_one_of("--on-conflict", given["on_conflict"], [*OnConflict])),
+        bring_shared=given["bring_shared"],
+        columns=load_column_map(path) if path is not None else ColumnMap(),
+        lock_timeout=lock_timeout,
+    )
+
+
 @dataclass
 class Journey:
-    """One command on one tenant, from plan to result."""
+    """One command on rows, from plan to result.
+
+    Attributes:
+        command: its name; also what takes its work back, with ``--undo``.
+        sharing: the option that brings back rows that returning rows refer to.
+    """
 
     context: typer.Context
     database: str | None
@@ -104,6 +129,8 @@ class Journey:
     lock_timeout: str
     wait: int
     output_format: OutputFormat
+    command: str = "tenant restore"
+    sharing: str = "--bring-shared"
 
     @property
     def _host(self) -> HostConfig:
@@ -114,38 +141,51 @@ class Journey:
     ) -> None:
         """Bring a tenant back."""
         from pgdr.surgery import restore as work  # noqa: PLC0415 - start-up time, see main
-        from pgdr.surgery.diff import Mode  # noqa: PLC0415
-        from pgdr.surgery.drift import ColumnMap, load_column_map  # noqa: PLC0415
-        from pgdr.surgery.records import recorded  # noqa: PLC0415
 
-        path = choices.pop("column_map")
-        decided = work.Choices(
-            mode=Mode(_one_of("--mode", choices["mode"], [*Mode])),
-            on_conflict=work.OnConflict(_one_of("--on-conflict", choices["on_conflict"], [*work.OnConflict])),
-            bring_shared=choices["bring_shared"],
-            columns=load_column_map(path) if path is not None else ColumnMap(),
-            lock_timeout=self.lock_timeout,
-        )
         _, tenancy = policy_of(self.policy)
         request = work.Request(self._host, tenancy, source, tenant, self.database)
-        report = work.restore_tenant(request, decided, plan_only=True, progress=_progress())
+        decided = choices_of(choices, self.lock_timeout)
+        self.bring_home(
+            lambda plan_only: work.restore_tenant(request, decided, plan_only=plan_only, progress=progress()),
+            tenant,
+            confirm,
+            plan_only=plan_only,
+            details={"tenant": tenant, "source": source.name, "mode": str(decided.mode)},
+        )
+
+    def bring_home(
+        self,
+        work: Callable[[bool], Report],
+        name: str,
+        confirm: str | None,
+        *,
+        plan_only: bool,
+        details: dict[str, Any],
+        afterwards: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Plan, ask, do it, and show what was done.
+
+        Args:
+            work: does it, or only plans it.
+            name: what a person types for consent.
+            confirm: what was typed on the command line.
+            plan_only: show the plan and end.
+            details: for the journal.
+            afterwards: what belongs to the operation once it is committed.
+        """
+        from pgdr.surgery.records import recorded  # noqa: PLC0415 - start-up time, see main
+
+        report = work(True)
         if plan_only:
             self._show_plan_only(report.plan)
             return
-        self._ask(report.plan, tenant, confirm)
-        with recorded(
-            self._host,
-            "tenant restore",
-            wait=self.wait,
-            on_wait=_waiting,
-            tenant=tenant,
-            source=source.name,
-            mode=str(decided.mode),
-        ) as record:
-            report = work.restore_tenant(request, decided, plan_only=False, progress=_progress())
+        self._ask(report.plan, name, confirm)
+        with recorded(self._host, self.command, wait=self.wait, on_wait=waiting, **details) as record:
+            report = work(False)
             record.details["operation"] = report.operation
             record.details["rows_changed"] = report.outcome.changed if report.outcome else 0
             record.times.update(report.times)
+            afterwards()
         self._show(report.plan, report.outcome, report.operation, report.times)
 
     def undo(self, operation: str, confirm: str | None, *, plan_only: bool) -> None:
@@ -159,7 +199,7 @@ class Journey:
             return
         self._ask(plan, operation, confirm)
         began = time.monotonic()
-        with recorded(self._host, "tenant restore undo", wait=self.wait, on_wait=_waiting, undoes=operation) as record:
+        with recorded(self._host, f"{self.command} undo", wait=self.wait, on_wait=waiting, undoes=operation) as record:
             plan, outcome, name = undo(self._host, operation, lock_timeout=self.lock_timeout)
             record.details["operation"] = name
             record.details["rows_changed"] = outcome.changed if outcome else 0
@@ -181,7 +221,7 @@ class Journey:
         self._ask(plan, tenant, confirm)
         began = time.monotonic()
         # The journal outlives the subject: it names nobody either.
-        with recorded(self._host, "tenant erase", wait=self.wait, on_wait=_waiting) as record:
+        with recorded(self._host, "tenant erase", wait=self.wait, on_wait=waiting) as record:
             plan, outcome = work.erase_tenant(request, tenant, ledger, plan_only=False)
             record.details["rows_changed"] = outcome.changed if outcome else 0
             record.details["ledger_entries"] = len(ledger.erasures())
@@ -190,7 +230,7 @@ class Journey:
     def _ask(self, plan: Plan, name: str, confirm: str | None) -> None:
         """Show the plan and want the name typed."""
         if self.output_format is OutputFormat.TABLE:
-            show_plan(plan)
+            show_plan(plan, self.sharing)
         if confirm is None and output.interactive():
             confirm = typer.prompt(f"type {name} to go on", err=True)
         if confirm != name:
@@ -203,18 +243,18 @@ class Journey:
         if self.output_format is OutputFormat.JSON:
             output.json_result(plan.document())
         else:
-            show_plan(plan)
+            show_plan(plan, self.sharing)
         if not plan.ready:
             raise RefusedError(
                 f"{len(plan.conflicts)} conflicts and {len(plan.blockers)} other things stand in the way",
-                remedy="choose --on-conflict or --bring-shared; nothing was changed",
+                remedy=f"choose --on-conflict or {self.sharing}; nothing was changed",
             )
 
     def _show(self, plan: Plan, outcome: Outcome | None, operation: str, times: dict[str, float]) -> None:
         if self.output_format is OutputFormat.JSON:
             output.json_result(document(plan, outcome, operation, times))
         else:
-            show_outcome(plan, outcome, operation, times)
+            show_outcome(plan, outcome, operation, times, self.command)
 
 
 def _one_of(option: str, value: str, known: list[Any]) -> str:
@@ -223,12 +263,13 @@ def _one_of(option: str, value: str, known: list[Any]) -> str:
     return value
 
 
-def _waiting(holder: Holder | None, waited: float) -> None:
+def waiting(holder: Holder | None, waited: float) -> None:
+    """Tell a person who holds the lock."""
     who = str(holder) if holder else "another operation"
     output.message(f"waiting for {who} to end, {output.seconds_text(waited)} so far")
 
 
-def _progress() -> Callable[[str, int], None]:
+def progress() -> Callable[[str, int], None]:
     """A plain line from time to time: how much has been read from the past."""
     told = time.monotonic()
     total = 0

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +16,12 @@ from pgdr.cli.context import invocation
 from pgdr.cli.erased import require_not_erased
 from pgdr.cli.options import POLICY
 from pgdr.cli.output import OutputFormat
+from pgdr.cli.past import past_of
 from pgdr.cli.surgery import Journey, policy_of
 from pgdr.errors import RefusedError
 
 if TYPE_CHECKING:
     from pgdr.surgery.export import Manifest
-    from pgdr.surgery.source import PastSource
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -107,38 +105,8 @@ def restore(
     require_not_erased(invocation(context).host, policy, tenant, database)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
     choices = {"mode": mode, "on_conflict": on_conflict, "bring_shared": bring_shared, "column_map": column_map}
-    with _past(context, policy, {kind: name for kind, name in given.items() if name is not None}) as source:
+    with past_of(context, policy, {kind: name for kind, name in given.items() if name is not None}, database) as source:
         journey.restore(tenant, source, choices, confirm, plan_only=plan)
-
-
-@contextmanager
-def _past(context: typer.Context, policy: Path | None, given: dict[str, str]) -> Iterator[PastSource]:
-    """The past for a block of work: an archive is restored beside the live database for as long."""
-    from pgdr.surgery.source import LocalDatabase, ServiceDatabase  # noqa: PLC0415 - start-up time, see main
-
-    if len(given) > 1:
-        raise typer.BadParameter(f"name one source of the past, not {len(given)}: {', '.join(given)}")
-    host = invocation(context).host
-    kind, name = next(iter(given.items()), ("archive", ""))
-    if kind == "service":
-        yield ServiceDatabase(name)
-    elif kind == "database":
-        yield LocalDatabase(host, name)
-    elif kind == "side":
-        from pgdr.side.manage import connection  # noqa: PLC0415
-
-        found = connection(host, name)
-        place = host.model_copy(update={"socket_directory": Path(found.host), "port": found.port})
-        yield LocalDatabase(place, found.dbname, title=f"side instance {name}")
-    else:
-        from pgdr.cli.restore import phases  # noqa: PLC0415
-        from pgdr.cli.sources import source_of  # noqa: PLC0415
-        from pgdr.restoring.database import scratch  # noqa: PLC0415
-
-        archive = source_of(policy, name)
-        label = archive.manifest.label
-        with phases(f"archive {label}") as on_phase, scratch(host, archive, on_phase=on_phase) as database:
-            yield LocalDatabase(host, database, title=f"archive {label}")
 
 
 @app.command()

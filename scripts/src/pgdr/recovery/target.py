@@ -70,7 +70,7 @@ def parse_time(text: str, *, what: str = "target_time") -> datetime:
         moment = datetime.fromisoformat(stripped)
     except ValueError as error:
         raise RefusedError(
-            f"{what} {text!r} is not a time", remedy="write it like 2026-11-24 14:30:00+01:00"
+            f"{what} {text!r} is not a time", remedy="write it like 2026-11-24T14:30:00+01:00"
         ) from error
     if moment.tzinfo is None or not _OFFSET.search(stripped):
         raise RefusedError(

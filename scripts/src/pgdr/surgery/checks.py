@@ -207,6 +207,48 @@ def content_is_planned(
     return actual
 
 
+def written_stand(connection: Connection[TupleRow], stage: Stage) -> TableSum:
+    """Read what this transaction wrote to a table, and compare it with what was planned.
+
+    For work that shares its tables with others: their rows are not looked at.
+
+    Returns:
+        the checksum of the rows that were written.
+
+    Raises:
+        NotProvenError: they differ.
+    """
+    planned = sql.SQL(
+        "select {then} as content from {act} as a join {past} as s on s.n = a.p where a.kind in {written}"
+    ).format(then=stage.image("s"), act=stage.act, past=stage.past, written=kinds(*WRITTEN))
+    match = sql.SQL(" and ").join(
+        part.operator.apply(
+            sql.SQL("s.{}").format(stage.name_of(part.column or "")), sql.Identifier("t", part.column or "")
+        )
+        for part in stage.key
+    )
+    near = sql.SQL(
+        " and exists (select from {past} as s join {act} as a on a.p = s.n where a.kind in {written} and {m})"
+    )
+    standing = sql.SQL(
+        "select {now} as content from {rows} as t where t.xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid{near}"
+    ).format(
+        now=stage.real_image("t"),
+        rows=stage.table.rows,
+        near=near.format(past=stage.past, act=stage.act, written=kinds(*WRITTEN), m=match)
+        if stage.key
+        else sql.SQL(""),
+    )
+    expected, actual = sum_of(connection, planned), sum_of(connection, standing)
+    if expected != actual:
+        raise NotProvenError(
+            f"{stage.table.label}: {actual.rows} rows ({actual.checksum}) stand where {expected.rows} "
+            f"({expected.checksum}) were to be written",
+            remedy="all was taken back; a trigger or rule that fires ALWAYS would do this",
+        )
+    return actual
+
+
 def _real(stage: Stage, without: Collection[str]) -> sql.Composed:
     names = [sql.Identifier("t", one.column.name) for one, _ in stage.carried if one.column.name not in without]
     return sql.SQL("row({})::text").format(sql.SQL(", ").join(names))

@@ -22,7 +22,7 @@ from pgdr.surgery.drift import StagedColumn
 from pgdr.surgery.ledger import DONE, INTENDED, WITHDRAWN, Ledger
 from pgdr.surgery.model import quoted, server_text
 from pgdr.surgery.operation import Outcome
-from pgdr.surgery.plan import Notes, Plan, disputed, look_around, table_plans
+from pgdr.surgery.plan import ROWS, Notes, Plan, disputed, look_around, look_at_tenancy, table_plans
 from pgdr.surgery.scope import TenantScope
 from pgdr.surgery.source import APPLICATION, SETTINGS
 from pgdr.surgery.staging import Stage
@@ -123,7 +123,8 @@ def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tupl
     if not rows:
         raise RefusedError(f"no row belongs to tenant {scope.tenant!r}", remedy="names are exact; nothing was changed")
     notes.blockers += disputed(live, scope, "of today")
-    look_around(live, ground, scope.ownership, notes)
+    look_around(live, ground, notes)
+    look_at_tenancy(scope.ownership, notes)
     plan = Plan(
         subject=f"tenant {scope.tenant}",
         source="nothing: erasure",
@@ -144,7 +145,8 @@ def _remove_images(config: HostConfig, tenant: str) -> None:
         except RefusedError:
             shutil.rmtree(folder)  # it ended before it changed anything; it may hold rows nevertheless
             continue
-        if manifest.subject == f"tenant {tenant}":
+        # What was brought back by table holds rows of everybody.
+        if manifest.subject == f"tenant {tenant}" or manifest.subject.startswith(ROWS):
             shutil.rmtree(folder)
 
 

@@ -34,7 +34,7 @@ from pgdr.surgery.checks import sum_of
 from pgdr.surgery.images import ImageFile
 from pgdr.surgery.model import Schema, Table
 from pgdr.surgery.scope import TenantScope
-from pgdr.surgery.source import APPLICATION, SETTINGS
+from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo
 from pgdr.surgery.tenancy import Ownership, resolve
 
 FORMAT = 1
@@ -125,7 +125,7 @@ def export_tenant(request: Request, folder: Path) -> Manifest:
         RefusedError: unknown tenant, or the folder holds something.
         PgdrError: anything else; what was written is of no use without its manifest.
     """
-    _new_folder(folder)
+    new_folder(folder)
     config = request.config
     with connected(config, request.database, application_name=APPLICATION, settings=SETTINGS) as live:
         live.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -137,7 +137,13 @@ def export_tenant(request: Request, folder: Path) -> Manifest:
             raise apply.in_words(error, "0") from error
 
 
-def _new_folder(folder: Path) -> None:
+def new_folder(folder: Path) -> None:
+    """Make a folder for an export.
+
+    Raises:
+        RefusedError: it holds something.
+        ConfigError: it cannot be made.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -268,11 +274,6 @@ def _definitions(live: Connection[TupleRow], config: HostConfig, folder: Path) -
     adopt_owner(path)
     content = path.read_bytes()
     return ImageFile(name=path.name, rows=0, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-def conninfo(config: HostConfig, database: str) -> str:
-    """How a program of PostgreSQL reaches a database of this host."""
-    return psycopg.conninfo.make_conninfo(host=str(config.socket_directory), port=config.port, dbname=database)
 
 
 def _sequences(live: Connection[TupleRow]) -> Iterable[ExportedSequence]:

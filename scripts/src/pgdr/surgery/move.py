@@ -18,9 +18,9 @@ from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow, connected, explain
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.checks import sum_of
-from pgdr.surgery.export import ExportedTable, Manifest, conninfo, in_database, load_manifest, written_columns
+from pgdr.surgery.export import ExportedTable, Manifest, in_database, load_manifest, written_columns
 from pgdr.surgery.images import read_rows, verify_file
-from pgdr.surgery.source import APPLICATION, SETTINGS
+from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo
 
 _VIEWS = """
 select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -13,7 +13,7 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.postgres.facts import in_recovery, one
 from pgdr.surgery import apply, checks, images, sequences
 from pgdr.surgery.conflicts import Conflict, Ground, ask, findings, give_way
-from pgdr.surgery.diff import Kind
+from pgdr.surgery.diff import WRITTEN, Kind
 from pgdr.surgery.scope import Scope
 
 _ADVISORY = "select pg_try_advisory_xact_lock(hashtextextended('pgdr surgery', 0))"
@@ -29,7 +29,7 @@ class Outcome:
     Attributes:
         changed: rows written and removed, by the server's count.
         references: foreign keys that were checked.
-        sums: rows and checksum of each table in scope afterwards.
+        sums: rows and checksum of each table in scope afterwards; of what was written, where there is no scope.
         sequences: sequences that were moved on.
     """
 
@@ -93,7 +93,8 @@ def carry_out(
     Args:
         connection: in the transaction in which all was staged and compared.
         ground: what was staged.
-        scope: read again at the end and compared with the plan; ``None`` where it has no lasting meaning.
+        scope: read again at the end and compared with the plan; ``None`` where others write the same tables: then only
+            what was written is read again.
         folder: where the before-image goes; ``None`` where none may be kept.
         save_manifest: called with transaction id and images when all is proven.
         hooks: the policy's statements.
@@ -130,11 +131,13 @@ def carry_out(
     references = checks.references_hold(connection, ground)
     checks.deferrable_rules_hold(connection, ground)
     sums = {}
-    if scope is not None:
-        for stage in ground.stages.values():
-            if stage.scoped:
-                without = exempt.get(stage.table.oid, set())
-                sums[stage.table.label] = checks.content_is_planned(connection, stage, scope, without)
+    for stage in ground.stages.values():
+        if scope is None:
+            if ground.has(connection, stage, WRITTEN):
+                sums[stage.table.label] = checks.written_stand(connection, stage)
+        elif stage.scoped:
+            without = exempt.get(stage.table.oid, set())
+            sums[stage.table.label] = checks.content_is_planned(connection, stage, scope, without)
     moved = [name for stage in ground.stages.values() for name in sequences.move_on(connection, stage)]
     changed = checks.only_planned(connection, ground, before, exempt)
     if save_manifest is not None:

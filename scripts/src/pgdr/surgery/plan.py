@@ -14,6 +14,9 @@ from pgdr.surgery.model import quoted
 from pgdr.surgery.scope import TenantScope
 from pgdr.surgery.tenancy import Owned, Ownership
 
+# How the subject begins of an operation that is about tables, and not about one tenant.
+ROWS = "rows of "
+
 
 @dataclass(frozen=True)
 class TablePlan:
@@ -114,7 +117,7 @@ def table_plans(connection: Connection[TupleRow], ground: Ground) -> tuple[Table
     return tuple(plans)
 
 
-def look_around(connection: Connection[TupleRow], ground: Ground, ownership: Ownership, notes: Notes) -> None:
+def look_around(connection: Connection[TupleRow], ground: Ground, notes: Notes) -> None:
     """Find what a person should know about the tables that would change."""
     for stage in ground.stages.values():
         found = ground.count(connection, stage)
@@ -129,6 +132,10 @@ def look_around(connection: Connection[TupleRow], ground: Ground, ownership: Own
             notes.notes.append(f"{stage.table.label}: constraint {what} does not check the returning rows")
         if any(rule.deferrable for rule in stage.table.unique_rules):
             notes.notes.append(f"{stage.table.label}: others cannot write to it during the last steps (deferrable key)")
+
+
+def look_at_tenancy(ownership: Ownership, notes: Notes) -> None:
+    """Say which tables hold rows of nobody, and which are not touched."""
     if ownership.unreached:
         names = ", ".join(table.label for table in ownership.unreached[:10])
         more = f" and {len(ownership.unreached) - 10} more" if len(ownership.unreached) > 10 else ""

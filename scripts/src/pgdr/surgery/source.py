@@ -41,6 +41,11 @@ class PastSource(Protocol):
         """What it is, for plan and journal; no secret is part of it."""
         ...
 
+    @property
+    def conninfo(self) -> str:
+        """How pg_dump reaches it; no secret is part of it."""
+        ...
+
     def open(self) -> AbstractContextManager[Connection[TupleRow]]:
         """A connection that only reads, in one snapshot, with :data:`SETTINGS`."""
         ...
@@ -65,6 +70,11 @@ class LocalDatabase:
         """What it is."""
         return self.title or f"database {self.database}"
 
+    @property
+    def conninfo(self) -> str:
+        """How pg_dump reaches it."""
+        return conninfo(self.config, self.database)
+
     @contextmanager
     def open(self) -> Iterator[Connection[TupleRow]]:
         """Connect over the local socket."""
@@ -87,6 +97,11 @@ class ServiceDatabase:
         """What it is."""
         return f"service {self.service}"
 
+    @property
+    def conninfo(self) -> str:
+        """How pg_dump reaches it."""
+        return psycopg.conninfo.make_conninfo(service=self.service)
+
     @contextmanager
     def open(self) -> Iterator[Connection[TupleRow]]:
         """Connect as the service says."""
@@ -108,6 +123,11 @@ class ServiceDatabase:
                 yield from _reading(connection)
         except psycopg.Error as error:
             raise explain(error, self.name) from error
+
+
+def conninfo(config: HostConfig, database: str) -> str:
+    """How a program of PostgreSQL reaches a database of this host."""
+    return psycopg.conninfo.make_conninfo(host=str(config.socket_directory), port=config.port, dbname=database)
 
 
 def _reading(connection: Connection[TupleRow]) -> Iterator[Connection[TupleRow]]:

@@ -230,6 +230,38 @@ def fill_live(target: Connection[TupleRow], stage: Stage, scope: Scope) -> int:
     return done.rowcount
 
 
+def fill_matching(target: Connection[TupleRow], stage: Stage) -> int:
+    """Read the rows of today that a row of the past has its match in: the same key, or without one the same content."""
+    match = (
+        sql.SQL("exists (select from {past} as s where {key})").format(
+            past=stage.past,
+            key=sql.SQL(" and ").join(
+                part.operator.apply(
+                    sql.SQL("s.{}").format(stage.name_of(part.column or "")), sql.Identifier("t", part.column or "")
+                )
+                for part in stage.key
+            ),
+        )
+        if stage.key
+        else sql.SQL("{now} in (select {then} from {past} as s)").format(
+            now=stage.real_image("t"), then=stage.image("s"), past=stage.past
+        )
+    )
+    done = target.execute(
+        sql.SQL(
+            "insert into {live} ({names}, tab, tid) select {what}, t.tableoid, t.ctid from {rows} as t where {match}"
+        ).format(
+            live=stage.live,
+            names=sql.SQL(", ").join(stage.all_names),
+            what=sql.SQL(", ").join(sql.Identifier("t", one.column.name) for one in stage.columns),
+            rows=stage.table.rows,
+            match=match,
+        )
+    )
+    analyze(target, stage.live)
+    return done.rowcount
+
+
 def analyze(connection: Connection[TupleRow], name: sql.Composable) -> None:
     """Tell the planner what a temporary table holds; nobody else does. Of a small one its size tells enough."""
     row = connection.execute(

@@ -17,7 +17,8 @@ from pgdr import rowhash
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Tenancy
 from pgdr.surgery import restore, undo
-from pgdr.surgery.restore import Choices, Report, Request
+from pgdr.surgery.home import Choices, Report
+from pgdr.surgery.restore import Request
 from pgdr.surgery.source import LocalDatabase
 
 _numbers = count(1)

@@ -12,7 +12,7 @@ from pgdr.errors import BusyError, OperationFailedError, RefusedError
 from pgdr.surgery.conflicts import Trouble
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import ColumnMap
-from pgdr.surgery.restore import OnConflict
+from pgdr.surgery.home import OnConflict
 
 if TYPE_CHECKING:
     from scripts.tests.integration.surgery.conftest import Pair, PairFactory

@@ -14,7 +14,8 @@ import pytest
 from erp.create import Wanted, create
 from pgdr.policy.load import load_policy
 from pgdr.surgery import restore
-from pgdr.surgery.restore import Choices, Request
+from pgdr.surgery.home import Choices
+from pgdr.surgery.restore import Request
 from pgdr.surgery.source import LocalDatabase
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from hostile.spec import Spec, specs
 from pgdr.errors import RefusedError
 from pgdr.policy.tenancy import Tenancy
 from pgdr.surgery import erase, restore, undo
+from pgdr.surgery.home import Choices
 from pgdr.surgery.ledger import Ledger
-from pgdr.surgery.restore import Choices, Request
+from pgdr.surgery.restore import Request
 from pgdr.surgery.source import LocalDatabase
 
 if TYPE_CHECKING:

@@ -1,0 +1,51 @@
+"""Where a command on rows takes the past from: an archive, a side instance, a database, a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pgdr.cli.context import invocation
+from pgdr.cli.sources import side_of, source_of
+
+if TYPE_CHECKING:
+    from pgdr.surgery.source import PastSource
+
+
+@contextmanager
+def past_of(
+    context: typer.Context, policy: Path | None, given: dict[str, str], database: str | None = None
+) -> Iterator[PastSource]:
+    """The past for a block of work: an archive is restored beside the live database for as long.
+
+    Args:
+        context: of the command.
+        policy: where archives are.
+        given: the kind of source and its name; none for the newest archive.
+        database: the database that is meant in a side instance; ``None`` for the ERP's.
+    """
+    from pgdr.surgery.source import LocalDatabase, ServiceDatabase  # noqa: PLC0415 - start-up time, see main
+
+    if len(given) > 1:
+        raise typer.BadParameter(f"name one source of the past, not {len(given)}: {', '.join(given)}")
+    host = invocation(context).host
+    kind, name = next(iter(given.items()), ("archive", ""))
+    if kind == "service":
+        yield ServiceDatabase(name)
+    elif kind == "database":
+        yield LocalDatabase(host, name)
+    elif kind == "side":
+        place, found = side_of(host, name, database)
+        yield LocalDatabase(place, found, title=f"side instance {name}")
+    else:
+        from pgdr.cli.restore import phases  # noqa: PLC0415
+        from pgdr.restoring.database import scratch  # noqa: PLC0415
+
+        archive = source_of(policy, name)
+        label = archive.manifest.label
+        with phases(f"archive {label}") as on_phase, scratch(host, archive, on_phase=on_phase) as restored:
+            yield LocalDatabase(host, restored, title=f"archive {label}")
