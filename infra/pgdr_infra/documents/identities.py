@@ -91,7 +91,8 @@ def _list_statements(sid: str, buckets: str | list[str], layout: Layout) -> list
         Statement(
             Sid=f"ListStanzas{sid}",
             Effect="Allow",
-            Action=["s3:ListBucket"],
+            # Versions too: after a theft the same is asked of the repository as it was (repo-target-time).
+            Action=["s3:ListBucket", "s3:ListBucketVersions"],
             Resource=buckets,
             Condition={"StringEquals": {"s3:delimiter": "/", "s3:prefix": list(layout.stanzas)}},
         ),

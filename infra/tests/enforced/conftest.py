@@ -9,6 +9,7 @@ import pytest
 
 from lab import doctor, lifecycle
 from lab.api import Lab
+from tests.enforced.host import Host, install
 from tests.enforced.store import Enforced, enforce
 
 
@@ -29,3 +30,9 @@ def lab() -> Iterator[Lab]:
 def enforced(lab: Lab) -> Enforced:
     """Buckets as infra/storage makes them, identities as infra/access makes them; the functions are the same."""
     return enforce(lab)
+
+
+@pytest.fixture(scope="session")
+def installed(lab: Lab) -> Host:
+    """The database host, installed once."""
+    return install(lab)

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "restore": "pgdr.cli.restore",
     "when": "pgdr.cli.when",
     "side": "pgdr.cli.side",
+    "repository": "pgdr.cli.repository",
     "restore-point": "pgdr.cli.restore_point",
     "cleanup": "pgdr.cli.cleanup",
     "tenant": "pgdr.cli.tenant",

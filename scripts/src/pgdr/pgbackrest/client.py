@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,12 @@ class PgBackRest:
         return int(found[1]), int(found[2]), int(found[3] or 0)
 
     def info(
-        self, repo: int | None = None, backup_set: str | None = None, *, timeout: float = _INFO_TIMEOUT
+        self,
+        repo: int | None = None,
+        backup_set: str | None = None,
+        *,
+        as_of: datetime | None = None,
+        timeout: float = _INFO_TIMEOUT,
     ) -> StanzaInfo:
         """Ask the repositories what they hold.
 
@@ -105,6 +111,7 @@ class PgBackRest:
             repo: one repository only.
             backup_set: this set only, with its databases, links, tablespaces and damaged files.
                 ``repo`` is required with it.
+            as_of: as the versions of the bucket's objects were at this moment; ``repo`` is required with it.
             timeout: seconds after which the question is given up.
 
         Raises:
@@ -116,6 +123,7 @@ class PgBackRest:
             args.append(f"--repo={repo}")
         if backup_set is not None:
             args.append(f"--set={backup_set}")
+        args += _as_of(as_of)
         done = self._short(*args, "info", timeout=timeout)
         if done.returncode != 0:
             raise error_for(done, action="info")
@@ -197,18 +205,19 @@ class PgBackRest:
             if name != "."
         }
 
-    def read_file(self, path: str, repo: int, *, timeout: float = _INFO_TIMEOUT) -> str:
+    def read_file(self, path: str, repo: int, *, as_of: datetime | None = None, timeout: float = _INFO_TIMEOUT) -> str:
         """Return the text of a file of one repository, decrypted.
 
         Args:
             path: from the repository's root.
             repo: the repository's key.
+            as_of: see :meth:`info`.
             timeout: seconds after which the question is given up.
 
         Raises:
             PgBackRestError: it is missing, damaged or cannot be read.
         """
-        done = self._short(f"--repo={repo}", "repo-get", path, timeout=timeout)
+        done = self._short(f"--repo={repo}", *_as_of(as_of), "repo-get", path, timeout=timeout)
         if done.returncode != 0:
             raise error_for(done, action=f"{path} in repository {repo}")
         return done.stdout
@@ -257,6 +266,10 @@ class PgBackRest:
 
     def _short(self, *args: str, timeout: float) -> Completed:
         return process.run(self.command(*args), allowed=_any, timeout=timeout)
+
+
+def _as_of(moment: datetime | None) -> list[str]:
+    return [] if moment is None else [f"--repo-target-time={moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}+00"]
 
 
 def _any(_status: int) -> bool:
