@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 _WRAPPER = """\
 #!/bin/sh
+# A recovery in place names no folder of its own, a side instance does.
+spool="${{4:-{etc}/..}}/spool"
+locks="${{4:+$4/lock-files}}"
 exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
-    --spool-path="$4/spool" --lock-path="$4/lock-files" "--repo=$1" archive-get "$2" "$3"
+    --spool-path="$spool" --lock-path="${{locks:-{etc}/../lock}}" "--repo=$1" archive-get "$2" "$3"
 """
 
 
@@ -107,6 +110,7 @@ def policy_in(folder: Path, floor: str, shared: Sequence[dict[str, str]] = ()) -
     """The lab's policy, with another floor for side instances."""
     source = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())
     source["recovery_policy"]["side_instances"] = {"disk_floor": floor}
+    source["recovery_policy"]["recovery"].pop("smoke_queries")  # they ask the ERP
     source["recovery_policy"]["tenancy"] = {"column": "tenant_id", "shared": list(shared)}
     path = folder / f"policy-{floor}.yml"
     path.write_text(yaml.safe_dump(source))

@@ -134,7 +134,9 @@ def analyze(config: HostConfig, jobs: int) -> None:
 
 
 def phases_of(marks: Sequence[Mark], end: datetime) -> list[PhaseTime]:
-    """Turn the moments at which phases began into phases with lengths."""
+    """Turn the moments at which phases began into phases with lengths; by hand there are none."""
+    if not marks:
+        return []
     ends = [*(mark.at for mark in marks[1:]), end]
     return [
         PhaseTime(name=mark.name, started_at=mark.at, seconds=round((after - mark.at).total_seconds(), 3))
