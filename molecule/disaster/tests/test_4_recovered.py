@@ -19,6 +19,7 @@ PHASES = [
     "base",
     "plan",
     "restore and replay",
+    "erasures",
     "open",
     "arm",
     "verify",

@@ -19,6 +19,8 @@ from lab.api import Lab
 
 SAMPLE_MEGABYTES = 25
 KIT = "kit/erp/kit.tar"
+TENANT = "SELECT count(*) FROM core.tenants WHERE id = '{0}'"
+LEDGER = "journal/erp/erasures/"
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +54,22 @@ def test_the_kit_is_stored_once_and_again_only_when_something_changes(lab: Lab, 
     assert versions() == before + 1
 
 
-def test_nothing_secret_is_readable_in_the_kit(lab: Lab, fetched: Any, notes: Notes) -> None:
+def test_nothing_secret_is_readable_in_the_kit(lab: Lab, db1: Host, fetched: Any, notes: Notes) -> None:
     """The passphrase in escrow is in no kit; the other secrets only encrypted."""
     folder = fetched("kit-look")
     texts = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".tar"}
     assert len(texts) >= 5
-    for name in ("cipher-pass-1", "cipher-pass-2", "erp-password", "s3-key-secret"):
-        secret = lab.secret(name).strip().encode()
+    ledger_key = db1.run("cat", "/var/lib/pgdr/erasures.key").stdout.strip()
+    names = ("cipher-pass-1", "cipher-pass-2", "erp-password", "s3-key-secret")
+    for name, text in [*((name, lab.secret(name).strip()) for name in names), ("erasures.key", ledger_key)]:
+        secret = text.encode()
         assert not [path for path, content in texts.items() if secret in content], name
     escrow = lab.folder / "secrets" / "cipher-pass-2"
     program = str(Path(sys.executable).parent / "ansible-vault")
     argv = [program, "view", f"--vault-password-file={escrow}", str(folder / "secrets.yml")]
     opened = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     assert lab.secret("cipher-pass-1").strip() in opened
+    assert ledger_key in opened
     assert lab.secret("cipher-pass-2").strip() not in opened
 
 
@@ -105,10 +110,25 @@ def test_the_data_centre_is_lost_while_the_replica_lags(
     assert unfinished != replicated
     notes["unfinished"] = unfinished
     _copy_the_list(lab, unfinished)
+    # The replica's past still has this tenant; of the ledger it has the second entry and not yet the first.
+    erased = db1.sql("SELECT max(id::text) FROM core.tenants")
+    db1.pgdr("tenant", "erase", erased, "--confirm", erased)
+    assert db1.sql(TENANT.format(erased)) == "0"
+    notes["erased"] = erased
+    first, second = _ledger(lab)
+    notes["ledger_entry"] = first[1].decode()
+    lab.replica_client(admin=True).put_object(Bucket=lab.s3.bucket, Key=second[0], Body=second[1])
     notes["disaster_at"] = datetime.now(UTC).isoformat()
     lab.kill_host("db1")
     lab.stop_s3()
     assert lab.hosts == ["app1", "dr1"]
+
+
+def _ledger(lab: Lab) -> list[tuple[str, bytes]]:
+    """The entries of the erasure ledger in the bucket: keys and contents."""
+    home = lab.boto3_client(admin=True)
+    keys = [one["Key"] for one in home.list_objects_v2(Bucket=lab.s3.bucket, Prefix=LEDGER)["Contents"]]
+    return [(key, home.get_object(Bucket=lab.s3.bucket, Key=key)["Body"].read()) for key in keys]
 
 
 def _copy_the_list(lab: Lab, label: str) -> None:

@@ -28,6 +28,7 @@ PHASES = [
     "base",
     "plan",
     "restore and replay",
+    "erasures",
     "open",
     "arm",
     "verify",
@@ -37,6 +38,10 @@ PHASES = [
     "notify",
     "evidence",
 ]
+ROWS = (
+    "SELECT (SELECT count(*) FROM core.tenants WHERE id = '{0}')"
+    " + (SELECT count(*) FROM sales.orders WHERE tenant_id = '{0}')"
+)
 BIN = Path(sys.executable).parent
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -158,23 +163,51 @@ def test_no_site_is_built_without_pulumi(rebuild: Rebuild) -> None:
 
 
 @pytest.fixture(scope="module")
-def rebuilt(rebuild: Rebuild, lab: Lab, dr1: Host, app1: Host, notes: Notes) -> tuple[str, dict[str, Any]]:
-    """The rebuild itself: what the play said, and its report."""
-    done = rebuild.play(
-        restore_source="replica",
-        disaster_time=notes["disaster_at"],
-        service_address=lab.host_ip("app1"),
-        move_dns=True,
-        dns_failover_zone=ZONE,
-        dns_failover_record=RECORD,
-        dns_failover_ttl=45,
-        application_kind="systemd",
-        application_unit="erp-app.service",
-        application_unit_file=str(Path(__file__).parents[1] / "files" / "erp-app.service"),
-        application_environment={"DATABASE_HOST": lab.host_ip("dr1")},
-        application_health_url="http://localhost:8080/health",
-        application_health_seconds=60,
-    )
+def wanted(lab: Lab, notes: Notes) -> dict[str, Any]:
+    """What the play is told."""
+    return {
+        "restore_source": "replica",
+        "disaster_time": notes["disaster_at"],
+        "service_address": lab.host_ip("app1"),
+        "move_dns": True,
+        "dns_failover_zone": ZONE,
+        "dns_failover_record": RECORD,
+        "dns_failover_ttl": 45,
+        "application_kind": "systemd",
+        "application_unit": "erp-app.service",
+        "application_unit_file": str(Path(__file__).parents[1] / "files" / "erp-app.service"),
+        "application_environment": {"DATABASE_HOST": lab.host_ip("dr1")},
+        "application_health_url": "http://localhost:8080/health",
+        "application_health_seconds": 60,
+    }
+
+
+@pytest.mark.step
+def test_with_an_erasure_missing_the_service_stays_closed(
+    rebuild: Rebuild, wanted: dict[str, Any], lab: Lab, dr1: Host, notes: Notes
+) -> None:
+    """Of the ledger the replica has the second entry and not the first: nobody knows who must not come back."""
+    if "ledger_refused" in notes:
+        return
+    done = rebuild.play(**wanted)
+    (lab.folder / "rebuild-refused.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    error = _error(done)
+    assert "lacks entry 1 of 2" in error
+    assert "do not open the service" in error
+    assert not dr1.answers()
+    assert not [line for line in dr1.commands() if "bin/postgres" in line]
+    key = "journal/erp/erasures/00000001.json"
+    lab.replica_client(admin=True).put_object(Bucket=lab.s3.bucket, Key=key, Body=notes["ledger_entry"].encode())
+    notes["ledger_refused"] = error
+
+
+@pytest.fixture(scope="module")
+def rebuilt(
+    rebuild: Rebuild, wanted: dict[str, Any], lab: Lab, dr1: Host, app1: Host, notes: Notes
+) -> tuple[str, dict[str, Any]]:
+    """The rebuild itself: what the play said, and its report. It takes up what the refused one left."""
+    assert "ledger_refused" in notes
+    done = rebuild.play(**wanted)
     (lab.folder / "rebuild.log").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout, json.loads(rebuild.report.read_text(encoding="utf-8"))
@@ -208,6 +241,18 @@ def test_the_data_is_what_the_replica_had(rebuilt: tuple[str, dict[str, Any]], d
     smoke = [check for check in report["checks"] if check["name"].startswith("smoke query")]
     assert len(smoke) == 3
     assert all(check["ok"] for check in smoke)
+
+
+def test_who_was_erased_did_not_come_back(rebuilt: tuple[str, dict[str, Any]], dr1: Host, notes: Notes) -> None:
+    """The backup is older than the erasure: the play removed the tenant again, and says so; all others are there."""
+    said, _ = rebuilt
+    assert "rows removed again" in said
+    assert dr1.sql(ROWS.format(notes["erased"])) == "0"
+    assert dr1.sql("SELECT count(*) FROM core.tenants") == "49"
+    (one,) = json.loads(dr1.pgdr("erasures", "list", "--output", "json").stdout)
+    assert one["state"] == "done"
+    # The host goes on with the same ledger, in the place that is left.
+    assert "the ledger is there" in dr1.pgdr("erasures", "ship").stdout
 
 
 def test_the_application_serves_from_the_recovered_database(

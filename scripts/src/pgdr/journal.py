@@ -14,7 +14,8 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pgdr.chain import Entry, Head, canonical, fault, parse
-from pgdr.errors import BusyError, ConfigError, OperationFailedError
+from pgdr.errors import BusyError, ConfigError, NotProvenError, OperationFailedError
 from pgdr.files import adopt_owner, sync_directory, write_atomically
 from pgdr.redaction import is_secret_name, redact
 
@@ -114,20 +115,51 @@ class Journal:
         """
         plain = _plain(details or {}, "details")
         measured = {name: round(float(seconds), 3) for name, seconds in (times or {}).items()}
+        with self._writing() as head:
+            return self._write(head, operation, result, plain, measured, self.cluster if cluster is None else cluster)
+
+    def adopt(self, lines: Sequence[bytes]) -> None:
+        """Add entries as they stand in a copy of this journal; all or none.
+
+        Args:
+            lines: whole lines, the first of which follows what is here.
+
+        Raises:
+            NotProvenError: one does not follow the one before it; nothing was changed.
+            ConfigError: the journal's folder is missing or not writable.
+            BusyError: another process has held the journal for a minute.
+        """
+        with self._writing() as here:
+            last = here
+            for line in lines:
+                what = fault(line, last)
+                entry = parse(line)
+                if what is not None or entry is None:
+                    raise NotProvenError(
+                        f"what is to be added to {self.path} does not follow it: {what}", remedy="nothing was changed"
+                    )
+                last = Head(entry.seq, entry.hash)
+            if lines:
+                self._extend(b"".join(lines), last)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Head]:
+        """Hold the journal for a block that adds to it, and say what the next entry follows."""
         if not self.path.parent.is_dir():  # the lock library would create it, owned by whoever came first
             raise ConfigError(f"cannot write {self.path}: its folder is missing", remedy="run the role pgdr")
         try:
             with self._lock():
-                head = self._repair()
-                return self._write(
-                    head, operation, result, plain, measured, self.cluster if cluster is None else cluster
-                )
+                yield self._repair()
         except Timeout as error:
             raise BusyError(f"another process holds {self._lock_path}", remedy="run again") from error
         except OSError as error:
             raise ConfigError(
                 f"cannot write {self.path}: {error.strerror}", remedy="run as postgres; see the role pgdr"
             ) from error
+
+    def lines(self) -> list[bytes]:
+        """The entries as they stand in the file; an incomplete last line is left out."""
+        return [line for _number, line in self._lines() if line.endswith(b"\n")]
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries from the first on; an incomplete last line is left out.
@@ -234,17 +266,21 @@ class Journal:
             prev_hash=head.hash,
         )
         entry = Entry(**{**asdict(unsigned), "hash": unsigned.computed_hash()})
+        self._extend(entry.line().encode(), Head(entry.seq, entry.hash))
+        return entry
+
+    def _extend(self, content: bytes, head: Head) -> None:
+        """Write whole lines at the end, and which entry is the last one now."""
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
         with os.fdopen(descriptor, "ab") as file:
-            file.write(entry.line().encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if new:
             adopt_owner(self.path)
             sync_directory(self.path.parent)
-        write_atomically(self._head_path, canonical({"seq": entry.seq, "hash": entry.hash}) + "\n")
-        return entry
+        write_atomically(self._head_path, canonical({"seq": head.seq, "hash": head.hash}) + "\n")
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         try:

@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from moto import mock_aws
 from psycopg import sql
 from psycopg.rows import TupleRow
 
@@ -169,6 +170,16 @@ def _as_superuser(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PGUSER", "postgres")
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS as moto plays it: AWS itself cannot be had."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with mock_aws():
+        yield
 
 
 @pytest.fixture(scope="session")

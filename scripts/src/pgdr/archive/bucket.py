@@ -100,19 +100,27 @@ class Bucket:
             if size <= PART_SIZE:
                 content = path.read_bytes()
                 _require_digest(path, hashlib.sha256(content).hexdigest(), digest)
-                self.client.put_object(
-                    Bucket=self.name,
-                    Key=key,
-                    Body=content,
-                    ChecksumAlgorithm="SHA256",
-                    ChecksumSHA256=_base64(bytes.fromhex(digest)),
-                    Metadata={_DIGEST: digest},
-                    **self._new,
-                )
+                self._put_whole(key, content, digest)
                 sent(size)
             else:
                 self._put_parts(key, path, digest, sent)
         return True
+
+    def write(self, key: str, content: bytes) -> None:
+        """Store a small object, whatever is there: the version before it stays."""
+        with explained(self.name, key):
+            self._put_whole(key, content, hashlib.sha256(content).hexdigest())
+
+    def _put_whole(self, key: str, content: bytes, digest: str) -> None:
+        self.client.put_object(
+            Bucket=self.name,
+            Key=key,
+            Body=content,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=_base64(bytes.fromhex(digest)),
+            Metadata={_DIGEST: digest},
+            **self._new,
+        )
 
     def _put_parts(self, key: str, path: Path, digest: str, sent: Sent) -> None:
         upload, done = self._unfinished(key)
@@ -198,14 +206,27 @@ class Bucket:
             found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
         return [name.removeprefix(prefix).rstrip("/") for name in found]
 
-    def read(self, key: str) -> bytes:
-        """Read a small object.
+    def first_versions(self, prefix: str) -> dict[str, str]:
+        """The version of each object below a prefix that was written first, whether it was hidden since or not."""
+        first: dict[str, tuple[Any, str]] = {}
+        with explained(self.name, prefix):
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix)
+            for item in (item for page in pages for item in page.get("Versions", [])):
+                # S3 lists the newest first, so that of one second the last one listed is the oldest.
+                known = first.get(item["Key"])
+                if known is None or item["LastModified"] <= known[0]:
+                    first[item["Key"]] = (item["LastModified"], item["VersionId"])
+        return {key: version for key, (_at, version) in first.items()}
+
+    def read(self, key: str, version: str = "") -> bytes:
+        """Read a small object, or a version of it.
 
         Raises:
             RefusedError: it is in a cold class and was not thawed.
         """
+        which: Any = {"VersionId": version} if version else {}
         with explained(self.name, key):
-            return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+            return self.client.get_object(Bucket=self.name, Key=key, **which)["Body"].read()
 
     def fetch(self, key: str, target: Path, digest: str, received: Sent) -> None:
         """Write an object into a file, unless the file has this content already.

@@ -210,10 +210,12 @@ class Journey:
         from pgdr.surgery import erase as work  # noqa: PLC0415
         from pgdr.surgery.ledger import Ledger  # noqa: PLC0415
         from pgdr.surgery.records import recorded  # noqa: PLC0415
+        from pgdr.surgery.shipping import cloud_ledger  # noqa: PLC0415
 
-        _, tenancy = policy_of(self.policy)
+        policy, tenancy = policy_of(self.policy)
         request = work.Request(self._host, tenancy, self.database, lock_timeout=self.lock_timeout)
-        ledger = Ledger(self._host)
+        copy = cloud_ledger(self._host, policy)
+        ledger = Ledger(self._host, copy)
         plan, _ = work.erase_tenant(request, tenant, ledger, plan_only=True)
         if plan_only:
             self._show_plan_only(plan)
@@ -222,10 +224,15 @@ class Journey:
         began = time.monotonic()
         # The journal outlives the subject: it names nobody either.
         with recorded(self._host, "tenant erase", wait=self.wait, on_wait=waiting) as record:
+            if copy is not None:
+                copy.require_in_line()
             plan, outcome = work.erase_tenant(request, tenant, ledger, plan_only=False)
             record.details["rows_changed"] = outcome.changed if outcome else 0
             record.details["ledger_entries"] = len(ledger.erasures())
+            record.details["ledger_copied"] = copy is not None and copy.failure is None
         self._show(plan, outcome, "", {"total": time.monotonic() - began})
+        if copy is not None:
+            copy.require_copied("the tenant is erased")
 
     def _ask(self, plan: Plan, name: str, confirm: str | None) -> None:
         """Show the plan and want the name typed."""

@@ -15,7 +15,7 @@ from pgdr.errors import ConfigError
 
 _SECTION = re.compile(r"^\[(?P<name>[^\]]+)\]$")
 _REPOSITORY_OPTION = re.compile(r"^repo(?P<key>\d*)-(?P<option>[a-z0-9-]+)$")
-_SHOWN = frozenset({"type", "path", "s3-bucket", "s3-endpoint", "bundle", "block"})
+_SHOWN = frozenset({"type", "path", "s3-bucket", "s3-endpoint", "s3-region", "storage-port", "bundle", "block"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class ConfiguredRepository:
         path: the path in it.
         bucket: the bucket of an ``s3`` repository.
         endpoint: its endpoint.
+        region: its region.
+        port: the server's port.
     """
 
     key: int
@@ -35,6 +37,8 @@ class ConfiguredRepository:
     path: str = "/var/lib/pgbackrest"
     bucket: str | None = None
     endpoint: str | None = None
+    region: str | None = None
+    port: int = 443
 
     @property
     def place(self) -> str:
@@ -62,6 +66,8 @@ def configured(config: Path, stanza: str) -> tuple[ConfiguredRepository, ...]:
             path=found.get("path", "/var/lib/pgbackrest"),
             bucket=found.get("s3-bucket"),
             endpoint=found.get("s3-endpoint"),
+            region=found.get("s3-region"),
+            port=int(found.get("storage-port", "443")),
         )
         for key, found in sorted(options.items())
     )

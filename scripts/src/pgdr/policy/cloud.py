@@ -72,6 +72,11 @@ class Layout:
         """Copies of the journal."""
         return f"journal/{self.stanza}/"
 
+    @property
+    def erasures(self) -> str:
+        """The erasure ledger, one object an entry."""
+        return f"{self.journal}erasures/"
+
 
 def bucket_layout(policy: Policy, repository: S3Repository) -> Layout:
     """Return where the cluster's objects are in the bucket of a repository."""

@@ -16,6 +16,7 @@ from pgdr.proof.verify import check_document
 from pgdr.status.facts import Facts, gather
 from pgdr.status.judge import judge
 from pgdr.status.measures import Measures, measure
+from pgdr.surgery.shipping import ledger_checks
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def status(config: HostConfig, policy: Policy) -> Status:
     """
     facts = gather(config, policy)
     measures = measure(facts)
-    checks = [*judge(facts, measures), *delivery_checks(config, policy.notification)]
+    checks = [*judge(facts, measures), *delivery_checks(config, policy.notification), *ledger_checks(config, policy)]
     try:
         dated = record(config, "status", checks, facts.now)
         checks = [dated[check.key] for check in checks]

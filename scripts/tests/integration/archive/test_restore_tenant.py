@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import yaml
 
@@ -82,8 +83,9 @@ def test_two_sources_are_refused(tenants: Site) -> None:
     assert tenants.run("restore", "tenant", "1", "--archive", "x", "--side", "y") == ExitCode.USAGE
 
 
-def test_who_was_erased_stays_erased_whatever_is_restored(tenants: Site) -> None:
+def test_who_was_erased_stays_erased_whatever_is_restored(tenants: Site, aws: None) -> None:
     site = tenants
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-archives")
     # Nobody else's orders may hang on the partners that go.
     site.execute(
         "update sales.orders o set partner_id = (select min(id) from core.partners p where p.tenant_id = o.tenant_id)"

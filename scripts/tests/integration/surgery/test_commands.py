@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import yaml
 
@@ -119,7 +120,8 @@ def test_refusals_have_their_codes(host: Host, capfd: pytest.CaptureFixture[str]
     assert host.pair.value("select count(*) from shop.lines") == 0
 
 
-def test_erase_and_replay(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
+def test_erase_and_replay(host: Host, capfd: pytest.CaptureFixture[str], aws: None) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-generic-backups-prod")
     assert main(host.argv("tenant", "erase", "1", "--confirm", "one")) == ExitCode.REFUSED
     assert host.pair.value("select count(*) from shop.orders where tenant_id = 1") == 30
     assert main(host.argv("tenant", "erase", "1", "--confirm", "1")) == 0

@@ -83,7 +83,7 @@ def test_a_ledger_that_was_changed_or_lost_its_key_is_not_believed(new_pair: Pai
     ledger.path.write_text(whole)
     (pair.host.state_directory / "erasures.key").unlink()
     with pytest.raises(NotProvenError, match="key"):
-        erase.replay(_request(pair, pair.past), ledger)
+        erase.replay(_request(pair, pair.past), Ledger(pair.host))
 
 
 def test_rows_of_others_that_refer_to_the_tenant_stop_an_erasure(new_pair: PairFactory, shop: str) -> None:

@@ -1,0 +1,108 @@
+"""Between recovery and opening: the ledger comes from the bucket, and who was erased is removed again.
+
+The recovered cluster stands promoted and stopped. It is started behind the closed door that it was recovered behind,
+so that no application sees for a moment what must not be there. Where nobody was ever erased nothing is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgdr.errors import ConfigError, PgdrError, RefusedError
+from pgdr.hostconfig import HostConfig
+from pgdr.policy.model import Policy
+from pgdr.postgres.connection import connected
+from pgdr.recovery.controldata import read_control_data
+from pgdr.recovery.model import Stage
+from pgdr.recovery.replay import leave_nothing, wait_until_open
+from pgdr.recovery.run import stop_leftover
+from pgdr.recovery.server import ClosedServer, ServerPaths, recovery_settings
+from pgdr.recovery.state import StateStore
+from pgdr.surgery.erase import Replayed, Request, replay
+from pgdr.surgery.ledger import Ledger
+from pgdr.surgery.shipping import CloudLedger
+
+_OPEN_ANYWAY = "do not open the service before; where nobody was ever erased: --skip-tags erasures"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was done so that who was erased stays erased.
+
+    Attributes:
+        fetched: entries of the ledger that came from the bucket.
+        replayed: what was removed again.
+    """
+
+    fetched: int
+    replayed: Replayed
+
+
+def keep_erased(config: HostConfig, policy: Policy, copy: CloudLedger | None) -> Kept:
+    """Fetch the ledger and remove again what it says.
+
+    Raises:
+        PgdrError: it could not be done: the service must not open.
+    """
+    fetched = 0
+    if copy is not None:
+        try:
+            fetched = copy.fetch()
+        except PgdrError as error:
+            # The same kind of error, so that the exit code says whether to run again or to look.
+            raise type(error)(
+                f"the erasure ledger cannot be had: {error.message}", remedy=f"{error.remedy}; {_OPEN_ANYWAY}"
+            ) from error
+    ledger = Ledger(config)
+    if not ledger.erasures():
+        return Kept(fetched, Replayed(0, {}))
+    if policy.tenancy is None:
+        raise ConfigError(
+            "there are erasures to keep, and the policy says nothing about tenants",
+            remedy="add recovery_policy.tenancy; do not open the service before",
+        )
+    ledger.require_key()
+    with _reachable(config) as place:
+        return Kept(fetched, replay(Request(place, policy.tenancy), ledger))
+
+
+@contextmanager
+def _reachable(config: HostConfig) -> Iterator[HostConfig]:
+    """The cluster for a block of work: as it runs, or else behind the closed door for as long."""
+    if _answers(config):
+        yield config
+        return
+    store = StateStore(config.state_directory / "recovery")
+    state = store.load()
+    if state is None or state.stage.rank < Stage.PROMOTED.rank:
+        raise RefusedError(
+            "the cluster does not run, and there is no recovery that has come to its end",
+            remedy="run playbooks/dr-restore.yml, or start the cluster",
+        )
+    paths = ServerPaths(
+        bin_directory=config.bin_directory,
+        data_directory=Path(state.plan.data_directory),
+        folder=store.folder / "server",
+        socket_directory=config.run_directory / "recovery",
+        port=config.port,
+    )
+    stop_leftover(paths.bin_directory, paths.data_directory)
+    server = ClosedServer(paths, recovery_settings(read_control_data(paths.bin_directory, paths.data_directory)))
+    try:
+        server.start()
+        wait_until_open(server, lambda _line, _share: None)
+        yield config.model_copy(update={"socket_directory": paths.socket_directory})
+        server.stop()
+    finally:
+        leave_nothing(server)
+
+
+def _answers(config: HostConfig) -> bool:
+    try:
+        with connected(config, "postgres"):
+            return True
+    except PgdrError:
+        return False
