@@ -13,7 +13,8 @@ from pgdr.errors import RefusedError
 if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
 
-Keep = Callable[[str], None]
+# Takes the name of a database and returns how many rows were removed from it again.
+Keep = Callable[[str], int]
 
 
 def keeper(host: HostConfig, policy: Path | None) -> Keep:
@@ -31,15 +32,16 @@ def keeper(host: HostConfig, policy: Path | None) -> Keep:
 
     ledger = Ledger(host)
     if not ledger.erasures():
-        return lambda _database: None
+        return lambda _database: 0
     _, tenancy = policy_of(policy)
 
-    def keep(database: str) -> None:
+    def keep(database: str) -> int:
         found = erase.replay(erase.Request(host, tenancy, database), ledger)
         details = {"database": database, "removed": {str(number): rows for number, rows in found.removed.items()}}
         Journal(host.journal_path, host.cluster_name).append(operation="erasures replay", result="ok", details=details)
         for number, rows in found.removed.items():
             output.message(f"erasure {number}: {rows} rows came back with the past and were removed again")
+        return sum(found.removed.values())
 
     return keep
 

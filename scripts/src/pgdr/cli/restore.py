@@ -335,7 +335,7 @@ def schema(
 
     def run() -> tuple[work.SchemaRestore, dict[str, float]]:
         with phases(f"restore of schema {name}") as on_phase:
-            done = work.restore(host, source, decided, jobs=jobs, on_phase=on_phase)
+            done = work.restore(host, source, decided, jobs=jobs, on_phase=on_phase, keep_erased=keep)
         keep(host.database)
         return done, done.times
 

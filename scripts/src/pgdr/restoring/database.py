@@ -132,7 +132,7 @@ def restore(
     privileged: bool = False,
     jobs: int | None = None,
     on_phase: Phase = lambda _phase: None,
-    before_swap: Callable[[str], None] = lambda _database: None,
+    before_swap: Callable[[str], object] = lambda _database: None,
 ) -> DatabaseRestore:
     """Carry out a plan.
 

@@ -31,6 +31,8 @@ from pgdr.restoring.source import Source
 _SETTINGS = {"search_path": "", "row_security": "off", "statement_timeout": "0"}
 _LOCK_TIMEOUT = "10s"
 
+KeepErased = Callable[[str], int]
+
 
 @dataclass(frozen=True)
 class SchemaPlan:
@@ -155,8 +157,19 @@ def restore(
     *,
     jobs: int | None = None,
     on_phase: Callable[[str], None] = lambda _phase: None,
+    keep_erased: KeepErased = lambda _database: 0,
 ) -> SchemaRestore:
     """Carry out a plan.
+
+    Args:
+        config: what this host is.
+        source: the archive.
+        plan: what was decided.
+        jobs: how much is done at once.
+        on_phase: told what begins.
+        keep_erased: removes from a database who was erased since, and returns how many rows. It is asked while
+            the schema is still in quarantine: their parents in other schemas are gone, and no foreign key to
+            them could be validated.
 
     Raises:
         RefusedError: something is bound to the live schema and cannot be put back.
@@ -176,11 +189,12 @@ def restore(
         try:
             with quarantined(config, admin, source, wanted, jobs=workers, on_phase=clock.begin) as part:
                 _complete(config, source, entry, part, plan, workers)
+                wanted_rows = _rows_to_come(config, source, part, plan.schema, keep_erased)
                 clock.begin("bring it beside the live schema")
                 passing = _dump_renamed(config, part, plan.schema, beside, folder, workers)
                 _load_beside(config, admin, part, passing, entry, workers)
                 clock.begin("count again")
-                _prove_beside(admin, source, plan.schema, beside)
+                _prove_beside(admin, source, wanted_rows, beside)
             clock.begin("swap")
             _swap(config, plan, passing)
         except BaseException:
@@ -268,13 +282,25 @@ def _is_schema(entry: contents.Entry) -> bool:
     return entry.catalog == contents.PG_NAMESPACE or entry.text.startswith("COMMENT - SCHEMA ")
 
 
-def _prove_beside(admin: Connection[TupleRow], source: Source, schema: str, beside: str) -> None:
+def _rows_to_come(
+    config: HostConfig, source: Source, part: Part, schema: str, keep_erased: KeepErased
+) -> dict[int, int]:
+    """How many rows each table of the schema is to have, by its number in the manifest; who was erased is no more."""
+    tables = [table for table in source.manifest.tables if table.schema_ == schema and table.rows is not None]
+    if not keep_erased(part.database):
+        return {table.oid: table.rows or 0 for table in tables}
+    with connected(config, part.database, application_name="pgdr restore", settings=_SETTINGS) as inside:
+        return {table.oid: count_rows(inside, table) for table in tables}
+
+
+def _prove_beside(admin: Connection[TupleRow], source: Source, wanted: dict[int, int], beside: str) -> None:
     for table in source.manifest.tables:
-        if table.schema_ == schema and table.rows is not None:
+        if table.oid in wanted:
             found = count_rows(admin, table.model_copy(update={"schema_": beside}))
-            if found != table.rows:
+            if found != wanted[table.oid]:
                 raise NotProvenError(
-                    f"{table.key}: {found} rows came back instead of {table.rows}", remedy="nothing was changed"
+                    f"{table.key}: {found} rows came back instead of {wanted[table.oid]}",
+                    remedy="nothing was changed",
                 )
 
 
