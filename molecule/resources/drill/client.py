@@ -90,6 +90,16 @@ class ErpClient:
         """Whether the load still runs."""
         return self._load is not None and self._load.poll() is None
 
+    def pause(self) -> None:
+        """Have the load stand still, in the middle of transactions as well, so that two looks see the same rows."""
+        if self._load is not None:
+            self._load.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        if self._load is not None:
+            self._load.send_signal(signal.SIGCONT)
+
     def stop_load(self, seconds: float = 30) -> None:
         """End the load."""
         if self._load is None:
