@@ -48,6 +48,9 @@ WaitMessage = Callable[[Holder | None, float], None]
 
 # Logical archives read and write nothing that a physical backup touches: the two may run side by side.
 ARCHIVES = "archives"
+# So is an archive restored beside the live database to read from: its operation on rows takes the lock of all when it
+# begins to write, and `pgdr cleanup` must not take the database for a leftover before.
+PAST = "past"
 
 
 def lock_path(config: HostConfig, scope: str = "") -> Path:

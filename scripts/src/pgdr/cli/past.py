@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def past_of(
-    context: typer.Context, policy: Path | None, given: dict[str, str], database: str | None = None
+    context: typer.Context,
+    policy: Path | None,
+    given: dict[str, str],
+    database: str | None = None,
+    *,
+    wait: float = 0.0,
 ) -> Iterator[PastSource]:
     """The past for a block of work: an archive is restored beside the live database for as long.
 
@@ -27,7 +32,9 @@ def past_of(
         policy: where archives are.
         given: the kind of source and its name; none for the newest archive.
         database: the database that is meant in a side instance; ``None`` for the ERP's.
+        wait: seconds to wait for another that reads an archive.
     """
+    from pgdr.locks import PAST, operation_lock  # noqa: PLC0415
     from pgdr.surgery.source import LocalDatabase, ServiceDatabase  # noqa: PLC0415 - start-up time, see main
 
     if len(given) > 1:
@@ -42,10 +49,15 @@ def past_of(
         place, found = side_of(host, name, database)
         yield LocalDatabase(place, found, title=f"side instance {name}")
     else:
+        from pgdr.cli.archive import waiting  # noqa: PLC0415
         from pgdr.cli.restore import phases  # noqa: PLC0415
         from pgdr.restoring.database import scratch  # noqa: PLC0415
 
         archive = source_of(policy, name)
         label = archive.manifest.label
-        with phases(f"archive {label}") as on_phase, scratch(host, archive, on_phase=on_phase) as restored:
+        with (
+            operation_lock(host, f"archive {label} to read from", scope=PAST, wait=wait, on_wait=waiting),
+            phases(f"archive {label}") as on_phase,
+            scratch(host, archive, on_phase=on_phase) as restored,
+        ):
             yield LocalDatabase(host, restored, title=f"archive {label}")

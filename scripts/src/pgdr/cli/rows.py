@@ -118,7 +118,8 @@ def rows(
         _, tenancy = policy_of(policy)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
     keep = keeper(host, policy)
-    with past_of(context, policy, {kind: name for kind, name in given.items() if name is not None}, database) as source:
+    named = {kind: name for kind, name in given.items() if name is not None}
+    with past_of(context, policy, named, database, wait=wait) as source:
         request = Request(host, source, names, database, children, tenancy, tenant)
         if to is not None:
             _hand_over(host, request, decided, export, to, output_format)

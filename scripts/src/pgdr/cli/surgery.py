@@ -161,7 +161,7 @@ class Journey:
         *,
         plan_only: bool,
         details: dict[str, Any],
-        afterwards: Callable[[], None] = lambda: None,
+        afterwards: Callable[[], object] = lambda: None,
     ) -> None:
         """Plan, ask, do it, and show what was done.
 

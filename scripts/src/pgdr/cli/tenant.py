@@ -105,7 +105,8 @@ def restore(
     require_not_erased(invocation(context).host, policy, tenant, database)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
     choices = {"mode": mode, "on_conflict": on_conflict, "bring_shared": bring_shared, "column_map": column_map}
-    with past_of(context, policy, {kind: name for kind, name in given.items() if name is not None}, database) as source:
+    named = {kind: name for kind, name in given.items() if name is not None}
+    with past_of(context, policy, named, database, wait=wait) as source:
         journey.restore(tenant, source, choices, confirm, plan_only=plan)
 
 

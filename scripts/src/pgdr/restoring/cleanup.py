@@ -16,10 +16,11 @@ from pgdr.archive.local import LocalStore
 from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
-from pgdr.locks import ARCHIVES, operation_lock
+from pgdr.locks import ARCHIVES, PAST, operation_lock
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.postgres.marks import marks, schema_marks
 from pgdr.restoring.quarantine import ROLE_PREFIX
+from pgdr.surgery import images
 
 _APPLICATION = "pgdr cleanup"
 
@@ -29,7 +30,7 @@ class Leftover:
     """Something that is left.
 
     Attributes:
-        kind: archive, database, schema or role.
+        kind: archive, database, schema, role or image.
         name: its name.
         what: where it comes from.
         database: where a schema is.
@@ -61,6 +62,8 @@ def find(config: HostConfig, store: LocalStore | None) -> list[Leftover]:
             "select rolname from pg_catalog.pg_roles where starts_with(rolname, %s) order by 1", (ROLE_PREFIX,)
         ).fetchall()
         live = admin.execute("select from pg_catalog.pg_database where datname = %s", (config.database,)).fetchone()
+        for name in images.aborted(config, admin):
+            found.append(Leftover("image", name, "rows kept by an operation on them that changed nothing"))
     if live is not None:
         with connected(config, application_name=_APPLICATION) as connection:
             for name, note in sorted(schema_marks(connection).items()):
@@ -101,7 +104,8 @@ def clean(config: HostConfig, store: LocalStore | None, *, only_plan: bool) -> l
     """
     with ExitStack() as locks:
         locks.enter_context(operation_lock(config, "cleanup"))
-        locks.enter_context(operation_lock(config, "cleanup", scope=ARCHIVES))
+        for scope in (ARCHIVES, PAST):
+            locks.enter_context(operation_lock(config, "cleanup", scope=scope))
         found = find(config, store)
         if only_plan:
             return found
@@ -136,6 +140,9 @@ def _remove(config: HostConfig, store: LocalStore | None, item: Leftover) -> Non
     if item.kind == "archive":
         assert store is not None  # noqa: S101 - it was found there
         store.remove(Path(item.name))
+        return
+    if item.kind == "image":
+        images.remove(config, item.name)
         return
     with connected(config, item.database or "postgres", application_name=_APPLICATION) as admin:
         name = sql.Identifier(item.name)

@@ -278,12 +278,20 @@ def remove_aborted(config: HostConfig, connection: Connection[TupleRow]) -> list
     Returns:
         their ids.
     """
-    removed = []
-    for found in operations(config, connection):
-        if found.state == "aborted":
-            shutil.rmtree(folder_of(config) / found.name)
-            removed.append(found.name)
+    removed = aborted(config, connection)
+    for name in removed:
+        remove(config, name)
     return removed
+
+
+def aborted(config: HostConfig, connection: Connection[TupleRow]) -> list[str]:
+    """Ids of operations that left something and changed nothing."""
+    return [found.name for found in operations(config, connection) if found.state == "aborted"]
+
+
+def remove(config: HostConfig, name: str) -> None:
+    """Remove what an operation left."""
+    shutil.rmtree(folder_of(config) / name)
 
 
 def require_space(connection: Connection[TupleRow], stages: Iterable[Stage], folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pgdr.errors import ExitCode
+from pgdr.locks import PAST, operation_lock
 
 if TYPE_CHECKING:
     from scripts.tests.integration.archive.conftest import Site
@@ -77,6 +78,17 @@ def test_an_archive_that_is_damaged_changes_nothing(tenants: Site) -> None:
     part.write_bytes(content)
     site.refused("restore", "tenant", "1", "--archive", label, *CONSENT, code=ExitCode.NOT_PROVEN)
     assert site.value("select count(*) from sales.lines") == 0
+
+
+def test_an_archive_that_is_read_from_is_no_leftover(tenants: Site) -> None:
+    """While one is restored beside the live database, cleanup gives way, and a second one does."""
+    site = tenants
+    site.ask("archive")
+    host = site.cluster.host(site.folder, site.database)
+    with operation_lock(host, "archive of tuesday to read from", scope=PAST):
+        for command in (["cleanup"], ["restore", "tenant", "1", "--plan"]):
+            assert "archive of tuesday to read from" in site.refused(*command, code=ExitCode.BUSY)
+    assert site.run("restore", "tenant", "1", "--plan") == 0
 
 
 def test_two_sources_are_refused(tenants: Site) -> None:

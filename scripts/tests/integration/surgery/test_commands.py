@@ -35,6 +35,7 @@ class Host:
         self.config.write_text(yaml.safe_dump(pair.host.model_dump(mode="json")))
         policy = yaml.safe_load((ROOT / "inventories/production/group_vars/all/policy.yml").read_text())
         policy["recovery_policy"]["tenancy"] = {"column": "tenant_id", **tenancy}
+        policy["recovery_policy"]["archives"]["local"]["path"] = str(folder)
         self.policy = folder / "policy.yml"
         self.policy.write_text(yaml.safe_dump(policy))
 
@@ -168,11 +169,21 @@ def _gone(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment",
-    ["query ilike 'copy%'", "state = 'idle in transaction'", "query like '%pg_sleep%'"],
+    ("moment", "removal"),
+    [
+        ("query ilike 'copy%'", ["tenant", "operations", "--remove-aborted"]),
+        ("state = 'idle in transaction'", ["cleanup"]),
+        ("query like '%pg_sleep%'", ["cleanup"]),
+    ],
 )
 def test_a_kill_leaves_live_data_as_before(
-    new_pair: PairFactory, shop: str, tmp_path: Path, moment: str, capfd: pytest.CaptureFixture[str]
+    new_pair: PairFactory,
+    shop: str,
+    tmp_path: Path,
+    moment: str,
+    removal: list[str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = new_pair(shop)
     host = Host(pair, tmp_path, hooks=[{"name": "slow", "sql": "select pg_sleep(3)"}])
@@ -185,9 +196,13 @@ def test_a_kill_leaves_live_data_as_before(
     _gone(host)
     assert pair.image() == damaged
     assert main(["--config", str(host.config), "tenant", "operations", "--output", "json"]) == 0
-    assert {one["state"] for one in json.loads(capfd.readouterr().out)} <= {"aborted"}
-    assert main(["--config", str(host.config), "tenant", "operations", "--remove-aborted", "--output", "json"]) == 0
-    assert json.loads(capfd.readouterr().out) == []
+    listed = json.loads(capfd.readouterr().out)
+    assert {one["state"] for one in listed} <= {"aborted"}
+    monkeypatch.setenv("PGDR_POLICY", str(host.policy))
+    assert main(["--config", str(host.config), "cleanup", "--plan", "--output", "json"]) == 0
+    left = json.loads(capfd.readouterr().out)["leftovers"]
+    assert [one["name"] for one in left if one["kind"] == "image"] == [one["operation"] for one in listed]
+    assert main(["--config", str(host.config), *removal]) == 0
     assert not list((pair.host.state_directory / "surgery").glob("*"))
     # Safe to run again: nothing of the first run is in the way.
     assert main(host.restore("--confirm", "1")) == 0
