@@ -221,6 +221,9 @@ def table(
     children: Annotated[
         bool, typer.Option("--with-children", help="Also the tables that refer to these by foreign keys.")
     ] = False,
+    column_map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
+    ] = None,
     archive: ARCHIVE = "",
     side: SIDE = "",
     plan: PLAN = False,
@@ -241,11 +244,13 @@ def table(
       pgdr restore table sales.orders --missing-only --plan
       pgdr restore table sales.orders sales.lines --overwrite --archive 2026-11-24 --confirm erp-prod
       pgdr restore table sales.orders --into orders_of_tuesday --confirm erp-prod
+      pgdr restore table sales.orders --missing-only --column-map map.yml --plan
     """
     from pgdr.postgres.connection import connected  # noqa: PLC0415
     from pgdr.restoring import tables as work  # noqa: PLC0415
     from pgdr.restoring.part import parse_name  # noqa: PLC0415
     from pgdr.restoring.selection import find_tables, with_children  # noqa: PLC0415
+    from pgdr.surgery.drift import ColumnMap, load_column_map  # noqa: PLC0415
 
     mode = _mode(missing_only=missing_only, overwrite=overwrite, into=into)
     host = invocation(context).host
@@ -253,6 +258,9 @@ def table(
     chosen = find_tables(source.manifest, [parse_name(text) for text in tables])
     if mode is work.Mode.INTO and (len(chosen) > 1 or children):
         raise typer.BadParameter("--into takes one table, without its children")
+    if mode is work.Mode.INTO and column_map is not None:
+        raise typer.BadParameter("--into makes a copy with the columns of then: there is nothing to map")
+    decided = load_column_map(column_map) if column_map is not None else ColumnMap()
     if not plan:
         require_consent(host, confirm)
 
@@ -264,7 +272,8 @@ def table(
             with connected(host, settings={"search_path": ""}) as live:
                 found = with_children(source.manifest, live, chosen)
         with phases(f"restore of {len(found)} tables") as on_phase:
-            done = work.restore(host, source, work.Request(found, mode, into, plan), jobs=jobs, on_phase=on_phase)
+            request = work.Request(found, mode, into, plan, decided)
+            done = work.restore(host, source, request, jobs=jobs, on_phase=on_phase)
         if not plan:
             keep(host.database)
         return done, {"restore": done.seconds}

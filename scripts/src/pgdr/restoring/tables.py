@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
-from graphlib import CycleError, TopologicalSorter
-
-import psycopg
-from psycopg import sql
 
 from pgdr.archive.model import TableEntry
-from pgdr.archive.names import label_of, with_suffix
-from pgdr.errors import BusyError, NotProvenError, OperationFailedError, RefusedError
+from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.restoring import checks, merge, quarantine
-from pgdr.restoring.part import Part, owner_role, quarantined
-from pgdr.restoring.selection import foreign_keys, stored
+from pgdr.restoring.columns import ColumnPairs, pair_columns
+from pgdr.restoring.part import quarantined
+from pgdr.restoring.rows import SETTINGS, Work
+from pgdr.restoring.selection import stored
 from pgdr.restoring.source import Source
-
-_SETTINGS = {"search_path": "", "row_security": "off", "statement_timeout": "0"}
-_LOCK_TIMEOUT = "10s"
-# Actions of a foreign key that change the rows that refer: they must not do so behind a person's back.
-_ACTIONS = {"c": "deleted", "n": "set to null", "d": "set to their default"}
+from pgdr.surgery.drift import ColumnMap
 
 
 class Mode(StrEnum):
@@ -46,12 +37,14 @@ class Request:
         mode: what happens to the live rows.
         new_name: name of the copy, in the table's schema; for ``into``.
         only_plan: roll everything back at the end.
+        columns: what a person decided about columns that have changed since.
     """
 
     tables: Sequence[TableEntry]
     mode: Mode
     new_name: str = ""
     only_plan: bool = False
+    columns: ColumnMap = field(default_factory=ColumnMap)
 
 
 @dataclass
@@ -92,14 +85,15 @@ def restore(
     tables, mode = request.tables, request.mode
     result = TablesRestore(source.manifest.label, mode)
     wanted = {entry.oid for table in tables for entry in stored(source.manifest, table)}
-    with connected(config, application_name="pgdr restore", settings=_SETTINGS) as admin:
+    pairs: ColumnPairs = {}
+    with connected(config, application_name="pgdr restore", settings=SETTINGS) as admin:
         if mode is Mode.INTO:
             _require_free(admin, tables[0].schema_, request.new_name)
         else:
-            result.drift = _require_same_structure(admin, tables)
+            pairs, result.drift = pair_columns(tables, checks.live_tables(admin), request.columns)
         with quarantined(config, admin, source, wanted, jobs=quarantine.processors(jobs), on_phase=on_phase) as part:
             on_phase("compare" if request.only_plan else "bring the rows back")
-            work = _Work(config, admin, part, tables)
+            work = Work(config, admin, part, tables, pairs)
             if mode is Mode.INTO:
                 result.changes = work.copy(request.new_name, only_plan=request.only_plan)
             else:
@@ -118,289 +112,3 @@ def _require_free(admin: Connection[TupleRow], schema: str, name: str) -> None:
         raise RefusedError(f"{schema}.{name} exists already", remedy="choose another name")
     if admin.execute("select from pg_catalog.pg_namespace where nspname = %s", (schema,)).fetchone() is None:
         raise RefusedError(f"the live database has no schema {schema}", remedy="pgdr restore schema")
-
-
-def _require_same_structure(admin: Connection[TupleRow], tables: Sequence[TableEntry]) -> tuple[checks.Drift, ...]:
-    """Refuse where archived values have no place any more; new columns are left as they are."""
-    keys = {table.key for table in tables}
-    drift = checks.find_drift(tables, [t for t in checks.live_tables(admin) if t.key in keys])
-    blocking = [item for item in drift if "added since" not in item.what]
-    if blocking:
-        raise RefusedError(
-            f"the structure has changed since the archive: {checks.listed(blocking)}",
-            remedy="restore a copy with --into NEW_NAME and bring the rows over by hand",
-        )
-    return drift
-
-
-class _Work:
-    """The transaction in the live database."""
-
-    def __init__(
-        self, config: HostConfig, admin: Connection[TupleRow], part: Part, tables: Sequence[TableEntry]
-    ) -> None:
-        self._config = config
-        self._admin = admin
-        self._part = part
-        self._tables = tables
-
-    def bring_back(self, *, overwrite: bool, only_plan: bool) -> dict[str, merge.Counts]:
-        with self._session() as live, live.transaction(force_rollback=only_plan):
-            order = self._prepare(live)
-            changes = {
-                table.key: merge.plan_changes(live, table, f"pgdr_{index}", overwrite=overwrite)
-                for index, table in order
-            }
-            if overwrite:
-                self._refuse_side_effects(live, order)
-            if not only_plan:
-                self._apply(live, order, changes, overwrite=overwrite)
-                self._require_equal(live, order, overwrite=overwrite)
-                self._wake_triggers(live, order)
-        return changes
-
-    def copy(self, new_name: str, *, only_plan: bool) -> dict[str, merge.Counts]:
-        table = self._tables[0]
-        with self._part.login.connected(self._config, self._part.database) as old:
-            types = old.execute(
-                "select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull"
-                " from pg_catalog.pg_attribute a where a.attrelid = %s::regclass and a.attnum > 0"
-                " and not a.attisdropped order by a.attnum",
-                (table.key,),
-            ).fetchall()
-        schema_owner = self._admin.execute(
-            "select pg_catalog.pg_get_userbyid(n.nspowner) from pg_catalog.pg_namespace n where n.nspname = %s",
-            (table.schema_,),
-        ).fetchone()
-        assert schema_owner is not None  # noqa: S101 - looked at before
-        # Type names are PostgreSQL's own words for them, quoted by it.
-        columns = sql.SQL(", ").join(
-            sql.Identifier(name) + sql.SQL(f" {type_name}{' not null' if not_null else ''}")
-            for name, type_name, not_null in types
-        )
-        target = sql.Identifier(table.schema_, new_name)
-        with (
-            connected(self._config, application_name="pgdr restore", settings=_SETTINGS) as live,
-            live.transaction(force_rollback=only_plan),
-        ):
-            # Plain columns: no code of the dump comes along, and none runs.
-            live.execute(sql.SQL("create table {} ({})").format(target, columns))
-            live.execute(sql.SQL("alter table {} owner to {}").format(target, sql.Identifier(schema_owner[0])))
-            rows = self._stream(live, table, target, [row[0] for row in types])
-        return {f"{table.schema_}.{new_name}": merge.Counts(inserted=rows)}
-
-    @contextmanager
-    def _session(self) -> Iterator[Connection[TupleRow]]:
-        """A session in the live database with the rights of the tables' owners and no others."""
-        role = sql.Identifier(self._part.login.role)
-        superusers = []
-        forced = False
-        for table in self._tables:
-            owner, is_super = owner_role(self._admin, table.schema_, table.name)
-            if is_super:
-                superusers.append(table)
-            else:
-                self._admin.execute(sql.SQL("grant {} to {}").format(sql.Identifier(owner), role))
-            row = self._admin.execute(
-                "select relforcerowsecurity from pg_catalog.pg_class where oid = %s::regclass", (table.key,)
-            ).fetchone()
-            forced = forced or bool(row and row[0])
-        if not forced and not superusers:
-            self._admin.execute(sql.SQL("alter role {} nobypassrls").format(role))
-        database = sql.Identifier(self._config.database)
-        self._admin.execute(sql.SQL("grant connect, temporary on database {} to {}").format(database, role))
-        try:
-            for table in superusers:
-                self._grant_rows(table)
-            with self._part.login.connected(self._config, self._config.database) as live:
-                live.execute("set search_path = ''; set row_security = off")
-                live.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-                yield live
-        finally:
-            self._admin.execute(sql.SQL("drop owned by {}").format(role))
-
-    def _grant_rows(self, table: TableEntry) -> None:
-        """A superuser's table: rights on its rows only, because nobody may act as its owner."""
-        triggers = self._admin.execute(
-            "select from pg_catalog.pg_trigger where tgrelid = %s::regclass and not tgisinternal", (table.key,)
-        ).fetchone()
-        if triggers is not None:
-            raise RefusedError(
-                f"{table.key} belongs to a superuser and has triggers: they would run again with all rights",
-                remedy="give the table to a role of its own first: alter table ... owner to ...",
-            )
-        role = sql.Identifier(self._part.login.role)
-        self._admin.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(table.schema_), role))
-        self._admin.execute(
-            sql.SQL("grant select, insert, update, delete on table {} to {}").format(
-                sql.Identifier(table.schema_, table.name), role
-            )
-        )
-
-    def _prepare(self, live: Connection[TupleRow]) -> list[tuple[int, merge.LiveTable]]:
-        """Lock the tables, still their triggers, and load the archived rows beside them; parents come first."""
-        found: dict[str, tuple[int, merge.LiveTable]] = {}
-        for index, table in enumerate(self._tables):
-            name = sql.Identifier(table.schema_, table.name)
-            owned = not owner_role(self._admin, table.schema_, table.name)[1]
-            try:
-                live.execute(sql.SQL("lock table {} in share row exclusive mode").format(name))
-            except psycopg.errors.LockNotAvailable as error:
-                raise BusyError(
-                    f"somebody works on {table.key} and did not end within {_LOCK_TIMEOUT}",
-                    remedy="nothing was changed; see pg_stat_activity, then run again",
-                ) from error
-            if owned:
-                # What triggers did when the rows were first written is in the archive too.
-                live.execute(sql.SQL("alter table {} disable trigger user").format(name))
-            target = self._live_table(table)
-            found[table.key] = (index, target)
-            staging = sql.Identifier(f"pgdr_{index}")
-            live.execute(
-                sql.SQL("create temp table {} on commit drop as select {} from {} with no data").format(
-                    staging, target.column_list, name
-                )
-            )
-            self._stream(live, table, staging, target.columns)
-            if target.primary_key:
-                keys = sql.SQL(", ").join(sql.Identifier(column) for column in target.primary_key)
-                live.execute(sql.SQL("create index on {} ({})").format(staging, keys))
-            live.execute(sql.SQL("analyze {}").format(staging))
-        return [found[key] for key in self._in_order(found)]
-
-    def _live_table(self, table: TableEntry) -> merge.LiveTable:
-        live = next(t for t in checks.live_tables(self._admin) if t.key == table.key)
-        archived = {column.name for column in table.columns}
-        identity = self._admin.execute(
-            "select attname from pg_catalog.pg_attribute where attrelid = %s::regclass and attidentity = 'a'",
-            (table.key,),
-        ).fetchall()
-        return merge.LiveTable(
-            schema=table.schema_,
-            name=table.name,
-            key=table.key,
-            kind=live.kind,
-            columns=tuple(c.name for c in live.columns if not c.generated and c.name in archived),
-            primary_key=merge.primary_key(self._admin, table.key),
-            unchangeable=tuple(row[0] for row in identity),
-        )
-
-    def _stream(
-        self, live: Connection[TupleRow], table: TableEntry, target: sql.Composable, columns: Sequence[str]
-    ) -> int:
-        """Copy the archived rows over, never more of them in memory than one block."""
-        listed = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
-        source = sql.Identifier(table.schema_, table.name)
-        if table.kind == "r":
-            source = sql.SQL("only {}").format(source)  # type: ignore[assignment]
-        with self._part.login.connected(self._config, self._part.database) as old, live.cursor() as cursor:
-            with (
-                old.cursor().copy(sql.SQL("copy (select {} from {}) to stdout").format(listed, source)) as reader,
-                cursor.copy(sql.SQL("copy {} ({}) from stdin").format(target, listed)) as writer,
-            ):
-                for block in reader:
-                    writer.write(block)
-            return cursor.rowcount
-
-    def _in_order(self, keys: Collection[str]) -> list[str]:
-        """Parents before children; tables that refer to each other in a circle come as they come."""
-        graph: dict[str, set[str]] = {key: set() for key in keys}
-        for foreign_key in foreign_keys(self._admin):
-            if foreign_key.child in graph and foreign_key.parent in graph and foreign_key.child != foreign_key.parent:
-                graph[foreign_key.child].add(foreign_key.parent)
-        try:
-            return list(TopologicalSorter(graph).static_order())
-        except CycleError:
-            return list(keys)
-
-    def _refuse_side_effects(self, live: Connection[TupleRow], order: Sequence[tuple[int, merge.LiveTable]]) -> None:
-        """Refuse when deleting a row would change rows of tables that are not restored."""
-        chosen = {table.key: (index, table) for index, table in order}
-        for foreign_key in foreign_keys(self._admin):
-            if foreign_key.parent not in chosen or foreign_key.child in chosen or foreign_key.action not in _ACTIONS:
-                continue
-            same = sql.SQL(" and ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("c", child), sql.Identifier("d", parent))
-                for child, parent in zip(foreign_key.child_columns, foreign_key.parent_columns, strict=True)
-            )
-            doomed = f"pgdr_{chosen[foreign_key.parent][0]}_doomed"
-            keys = live.execute(
-                sql.SQL("select {} from {} d where not pgdr_stays limit 1").format(
-                    sql.SQL(", ").join(sql.Identifier("d", column) for column in foreign_key.parent_columns),
-                    sql.Identifier(doomed),
-                )
-            ).fetchone()
-            if keys is None:
-                continue
-            count = live.execute(
-                sql.SQL("select count(*) from {} c where exists (select from {} d where not pgdr_stays and {})").format(
-                    sql.Identifier(foreign_key.schema, foreign_key.table), sql.Identifier(doomed), same
-                )
-            ).fetchone()
-            if count and count[0]:
-                raise RefusedError(
-                    f"{count[0]} rows of {foreign_key.child} would be {_ACTIONS[foreign_key.action]} by "
-                    f"{foreign_key.name}, because rows of {foreign_key.parent} that the archive does not have go away",
-                    remedy="add --with-children to restore those too, or use --missing-only",
-                )
-
-    def _apply(
-        self,
-        live: Connection[TupleRow],
-        order: Sequence[tuple[int, merge.LiveTable]],
-        changes: dict[str, merge.Counts],
-        *,
-        overwrite: bool,
-    ) -> None:
-        live.execute("set constraints all deferred")
-        try:
-            if overwrite:
-                for index, table in order:
-                    self._keep(live, table, f"pgdr_{index}", changes[table.key])
-                for index, table in reversed(order):
-                    merge.delete(live, table, f"pgdr_{index}")
-                for index, table in order:
-                    merge.update(live, table, f"pgdr_{index}")
-            for index, table in order:
-                merge.insert(live, table, f"pgdr_{index}")
-            live.execute("set constraints all immediate")
-        except psycopg.errors.IntegrityError as error:
-            text = " ".join(
-                part for part in (error.diag.message_primary or "", error.diag.message_detail or "") if part
-            )
-            raise OperationFailedError(
-                f"a constraint refuses the archived rows: {text}",
-                remedy="nothing was changed; restore the tables that it is about together, or use --into",
-            ) from error
-
-    @staticmethod
-    def _require_equal(
-        live: Connection[TupleRow], order: Sequence[tuple[int, merge.LiveTable]], *, overwrite: bool
-    ) -> None:
-        """Compare once more, in the same transaction."""
-        for index, table in order:
-            for suffix in ("missing", "doomed"):
-                live.execute(sql.SQL("drop table {}").format(sql.Identifier(f"pgdr_{index}_{suffix}")))
-            after = merge.plan_changes(live, table, f"pgdr_{index}", overwrite=overwrite)
-            if after.inserted or (overwrite and (after.updated or after.deleted)):
-                raise NotProvenError(
-                    f"{table.key} differs from the archive after the restore", remedy="nothing was changed"
-                )
-
-    def _wake_triggers(self, live: Connection[TupleRow], order: Sequence[tuple[int, merge.LiveTable]]) -> None:
-        for _index, table in order:
-            if not owner_role(self._admin, table.schema, table.name)[1]:
-                name = sql.Identifier(table.schema, table.name)
-                live.execute(sql.SQL("alter table {} enable trigger user").format(name))
-
-    def _keep(self, live: Connection[TupleRow], table: merge.LiveTable, staging: str, counts: merge.Counts) -> None:
-        if not counts.updated and not counts.deleted:
-            return
-        owner, is_super = owner_role(self._admin, table.schema, table.name)
-        if is_super:
-            raise RefusedError(
-                f"{table.key} belongs to a superuser: its rows of now cannot be kept beside it",
-                remedy="give the table to a role of its own first, or use --missing-only",
-            )
-        counts.before = with_suffix(table.name, f"_before_{label_of(datetime.now(UTC))}")
-        merge.keep_before(live, table, staging, counts.before, owner)

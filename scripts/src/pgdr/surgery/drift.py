@@ -44,7 +44,11 @@ class ColumnMap(BaseModel):
 
     def of(self, table: Table) -> tuple[ColumnChoice, ...]:
         """The choices about a table."""
-        return tuple(one for one in self.columns if (one.schema_, one.table) == table.identity)
+        return self.about(*table.identity)
+
+    def about(self, schema: str, name: str) -> tuple[ColumnChoice, ...]:
+        """The choices about a table, by its name."""
+        return tuple(one for one in self.columns if (one.schema_, one.table) == (schema, name))
 
 
 def load_column_map(path: Path) -> ColumnMap:

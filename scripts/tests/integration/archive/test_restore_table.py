@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,8 +150,67 @@ def test_changed_structure_is_shown_and_refused_where_values_have_no_place(site:
     assert "column n was integer, is bigint" in line
 
 
+def _map(site: Site, *columns: dict[str, str]) -> tuple[str, str]:
+    """The option with a column map, about sales.orders where no other table is named."""
+    path = site.folder / "map.yml"
+    path.write_text(yaml.safe_dump({"columns": [{"schema": "sales", "table": "orders", **one} for one in columns]}))
+    return "--column-map", str(path)
+
+
+def test_a_column_map_says_where_values_of_then_belong_now(site: Site) -> None:
+    """Renamed, of another type, given up, new without a value of then: each where somebody decided, and only there."""
+    content = "select string_agg(format('%s %s %s', id, tenant_id, total), '|' order by id) from sales.orders"
+    site.ask("archive")
+    before = site.value(content)
+    site.execute(
+        "drop view core.turnover; drop materialized view sales.totals;"
+        'alter table sales.orders rename partner_id to "Partner %"; alter table sales.orders drop doubled,'
+        " drop constraint orders_total_check;"
+        " alter table sales.orders alter total type text; alter table sales.orders add channel text default 'web';"
+        " update sales.orders set total = 'lost', channel = 'shop' where id % 2 = 0;"
+        " delete from sales.lines where order_id % 3 = 0; delete from sales.orders where id % 3 = 0"
+    )
+    renamed, retyped = {"column": "Partner %", "from": "partner_id"}, {"column": "total", "from": "total"}
+    for chosen, missing in (
+        ([retyped], "column partner_id dropped since"),
+        ([renamed], "column total was numeric"),
+        ([renamed, {"column": "total", "from": "no such"}], "had no column no such"),
+        ([renamed, retyped, {"column": "gone", "from": "total"}], "has no column gone"),
+        ([{"column": "id"}, renamed, retyped], "column id dropped since"),
+        ([{"column": "id"}, {"drop": "id"}, renamed, retyped], "column id of the primary key"),
+    ):
+        error = site.refused("restore", "table", "sales.orders", "--overwrite", *_map(site, *chosen), *CONSENT)
+        assert missing in error
+    assert site.value("select count(*) from sales.orders") == 200
+    done = _restore(site, "sales.orders", "--overwrite", *_map(site, renamed, retyped))
+    changes = done["changes"]["sales.orders"]
+    assert (changes["inserted"], changes["updated"], changes["deleted"]) == (100, 100, 0)
+    assert site.value(content) == before
+    assert site.value('select count(*) from sales.orders where "Partner %" = id % 30 + 1') == 300
+    # New since: who is there keeps the value of now, who comes back gets the default.
+    channels = "select string_agg(distinct channel, ',') from sales.orders where "
+    assert site.value(channels + "id % 6 = 2") == "shop"
+    assert site.value(channels + "id % 3 = 0") == "web"
+
+
+def test_a_value_that_does_not_fit_its_new_type_changes_nothing(site: Site) -> None:
+    site.ask("archive")
+    site.execute("alter table sales.lines alter what type int using n; delete from sales.lines where n = 1")
+    path = site.folder / "map.yml"
+    path.write_text(
+        yaml.safe_dump({"columns": [{"schema": "sales", "table": "lines", "column": "what", "from": "what"}]})
+    )
+    error = site.refused(
+        *("restore", "table", "sales.lines", "--missing-only", "--column-map", str(path), *CONSENT),
+        code=ExitCode.FAILED,
+    )
+    assert "invalid input syntax for type integer" in error
+    assert site.value("select count(*) from sales.lines") == 600
+    assert site.run("restore", "table", "sales.lines", "--into", "x", "--column-map", str(path)) == ExitCode.USAGE
+
+
 def test_table_that_somebody_works_on_is_busy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgdr.restoring.tables._LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr("pgdr.restoring.rows._LOCK_TIMEOUT", "200ms")
     site.ask("archive")
     with psycopg.connect(host=str(site.cluster.folder), user="postgres", dbname="erp") as other:
         other.execute("update sales.lines set what = 'mine' where n = 1")
