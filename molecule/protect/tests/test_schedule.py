@@ -24,6 +24,7 @@ def test_cron_reads_the_file_and_the_file_has_the_policys_jobs(host: Host) -> No
         ("*/5 * * * *", "watch"),
         ("0 4 * * *", "verify"),
         ("0 5 * * *", "expire"),
+        ("0 3 * * 0", "rehearse --wait 4h"),
         ("0 3 * * *", "archive --wait 2h"),
         ("0 4 * * *", "archives verify --wait 4h"),
         ("30 1 * * *", "config-backup"),

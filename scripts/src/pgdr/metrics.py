@@ -64,6 +64,7 @@ def _objectives(book: _Book, found: Status) -> None:
     book.set("rto_objective_seconds", "Recovery time objective.", policy.objectives.rto.seconds)
     book.set("wal_lag_alert_seconds", "Lag from which on people are told.", policy.wal.lag_alert.seconds)
     book.set("proven_time_seconds", "When a restore was last proven.", measures.proven_at)
+    book.set("archive_proven_time_seconds", "When an archive's was.", measures.archive_proven_at)
 
 
 def _server(book: _Book, found: Status) -> None:

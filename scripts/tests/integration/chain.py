@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +20,6 @@ from pgdr.side import manage
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import Site
 
-_WRAPPER = """\
-#!/bin/sh
-# A recovery in place names no folder of its own, a side instance does.
-spool="${{4:-{etc}/..}}/spool"
-locks="${{4:+$4/lock-files}}"
-exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
-    --spool-path="$spool" --lock-path="${{locks:-{etc}/../lock}}" "--repo=$1" archive-get "$2" "$3"
-"""
-
 
 @dataclass
 class World:
@@ -38,7 +28,6 @@ class World:
     site: Site
     host: HostConfig
     config: Path
-    user: int
     targets: dict[str, list[str]] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
 
@@ -51,24 +40,12 @@ class World:
 
     @property
     def command(self) -> list[str]:
-        """``pgdr`` as the cluster's owner, as on a host; it needs nothing of its caller's environment."""
-        owner = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
-        path = os.pathsep.join(path for path in sys.path if path)
-        values = {"PATH": os.environ["PATH"], "PGUSER": "postgres", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108
-        given = [f"{name}={value}" for name, value in {**values, "PYTHONPATH": path}.items()]
-        argv = ["env", "--ignore-environment", *given, python_of_owner(), "-m", "pgdr.cli.main"]
-        return [*(owner if os.geteuid() == 0 else []), *argv, "--config", str(self.config)]
+        """``pgdr`` as the cluster's owner, as on a host."""
+        return self.site.command(self.config)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin to run pgdr."""
-        return subprocess.Popen(
-            [*self.command, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-        )
+        return self.site.begin(self.config, *arguments)
 
     def mark(self, what: str) -> int:
         """Write a row and return its transaction."""
@@ -81,11 +58,8 @@ class World:
         return int(row[1])
 
     def archive(self) -> None:
-        closed = self.site.cluster.value("select pg_walfile_name(pg_switch_wal())")
-        deadline = time.monotonic() + 60
-        while self.site.cluster.value("select coalesce(last_archived_wal, '') from pg_stat_archiver") < closed:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        """Close the segment and wait until it is archived."""
+        self.site.archived()
 
     def connect(self, name: str, database: str = "erp") -> psycopg.Connection[Any]:
         found = manage.connection(self.host, name, database)
@@ -121,23 +95,16 @@ def owned(site: Site, name: str) -> Path:
     """A folder of the cluster's owner."""
     folder = site.cluster.folder / name
     folder.mkdir(mode=0o700)
-    owner = site.cluster.folder.stat()
-    os.chown(folder, owner.st_uid, owner.st_gid)
-    return folder
+    return site.owned(folder)
 
 
 def world_of(site: Site, database: str, shared: Sequence[dict[str, str]] = ()) -> World:
     """Make a host of a site: its files belong to the cluster's owner."""
     folder = site.folder / "host"
     folder.mkdir()
-    wrapper = site.folder / "restore-wal"
-    wrapper.write_text(_WRAPPER.format(engine=site.folder / "pgbackrest", etc=site.folder / "etc"))
-    wrapper.chmod(0o755)
     policy = policy_in(folder, "100MiB", shared)
-    host = site.host(folder, database, restore_command_wrapper=wrapper, policy_path=policy)
-    owner = site.cluster.folder.stat()
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
+    host = site.host(folder, database, restore_command_wrapper=site.restore_wrapper(), policy_path=policy)
+    site.owned(folder)
     config = folder / "host.yml"
     config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
-    return World(site, host, config, owner.st_uid)
+    return World(site, host, config)

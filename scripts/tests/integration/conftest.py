@@ -12,7 +12,9 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ import pytest
 from moto import mock_aws
 from psycopg import sql
 from psycopg.rows import TupleRow
+from scripts.tests.integration.chain import python_of_owner
 
 from pgdr.hostconfig import HostConfig
 
@@ -273,12 +276,20 @@ compress-type={compress}
 start-fast={start_fast}
 archive-timeout=20
 log-level-file=off
+job-retry=0
 lock-path={folder}/lock
 spool-path={folder}/spool
 [erp]
 pg1-path={data}
 pg1-socket-path={socket}
 pg1-user=postgres
+"""
+
+
+_RESTORE_WRAPPER = """\
+#!/bin/sh
+exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
+    --spool-path="$4/spool" --lock-path="$4/lock-files" "--repo=$1" archive-get "$2" "$3"
 """
 
 
@@ -333,6 +344,49 @@ class Site:
             pgbackrest_config=self.folder / "etc" / "pgbackrest.conf",
             **changes,
         )
+
+    def owned(self, path: Path) -> Path:
+        """Give a file or folder, and all in it, to the cluster's owner."""
+        owner = self.cluster.folder.stat()
+        for item in (path, *path.rglob("*")):
+            os.chown(item, owner.st_uid, owner.st_gid)
+        return path
+
+    def restore_wrapper(self) -> Path:
+        """The program that fetches WAL for a copy of the cluster, as the role `pgdr` installs it."""
+        wrapper = self.folder / "restore-wal"
+        wrapper.write_text(_RESTORE_WRAPPER.format(engine=self.folder / "pgbackrest", etc=self.folder / "etc"))
+        wrapper.chmod(0o755)
+        return wrapper
+
+    def begin(self, config: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Begin to run pgdr."""
+        return subprocess.Popen(
+            [*self.command(config), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd="/",
+        )
+
+    def command(self, config: Path) -> list[str]:
+        """``pgdr`` as the cluster's owner, as on a host; it needs nothing of its caller's environment."""
+        owner = self.cluster.folder.stat()
+        become = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+        path = os.pathsep.join(path for path in sys.path if path)
+        values = {"PATH": os.environ["PATH"], "PGUSER": "postgres", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108
+        given = [f"{name}={value}" for name, value in {**values, "PYTHONPATH": path}.items()]
+        argv = ["env", "--ignore-environment", *given, python_of_owner(), "-m", "pgdr.cli.main"]
+        return [*(become if os.geteuid() == 0 else []), *argv, "--config", str(config)]
+
+    def archived(self) -> None:
+        """Close the segment and wait until it is archived."""
+        closed = self.cluster.value("select pg_walfile_name(pg_switch_wal())")
+        deadline = time.monotonic() + 60
+        while self.cluster.value("select coalesce(last_archived_wal, '') from pg_stat_archiver") < closed:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 SiteFactory = Callable[..., Site]

@@ -72,7 +72,7 @@ def _make_past(world: World) -> None:
     world.mark("before delete")
     cluster.execute("delete from marks", "erp")
     world.mark("after delete")
-    world.archive()
+    world.site.archived()
     # A new timeline, as a promotion makes it.
     cluster.stop()
     (cluster.data / "standby.signal").touch()
@@ -82,9 +82,9 @@ def _make_past(world: World) -> None:
     lsn = cluster.value("select pg_current_wal_insert_lsn()::text")
     world.mark("after lsn on 2")
     world.targets["lsn on timeline 2"] = ["--target-lsn", lsn]
-    world.archive()
+    world.site.archived()
     world.mark("end")
-    world.archive()
+    world.site.archived()
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_one_database_alone(world: World) -> None:
 
 def test_refusals_say_what_can_be_had(world: World) -> None:
     def refused(*arguments: str, config: Path | None = None) -> str:
-        here = World(world.site, world.host, config or world.config, world.user)
+        here = World(world.site, world.host, config or world.config)
         done = here.pgdr("side", "start", "--uncapped", *arguments, expect=ExitCode.REFUSED)
         assert done.stderr.count("\n") == 1
         assert store.names(world.host) == []

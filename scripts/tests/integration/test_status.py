@@ -24,7 +24,7 @@ from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.proof.look import now
-from pgdr.proof.marks import Proven, record_proven
+from pgdr.proof.marks import Proven, record_archive_proven, record_proven
 from pgdr.status.recent import known_file
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def test_a_proven_host_is_green_and_says_what_it_could_do(host: HostConfig, run:
     assert run("verify", "--output", "json")[0] == 0
     label = PgBackRest(host).info(1).backups(1)[-1].label
     record_proven(host, Proven(1, label, now(), 10.0, 10_000_000, 1.0, 10**8))
+    record_archive_proven(host, "20261124_030000", now(), 10.0, 10_000_000)
     code, document = run("status", "--output", "json")
     assert (code, _bad(document)) == (0, {})
     first = document["repositories"][0]

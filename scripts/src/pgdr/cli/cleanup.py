@@ -28,7 +28,7 @@ def cleanup(
     policy: POLICY = None,
     output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
-    """Remove what killed archives and restores left behind: folders, databases, schemas, roles and rows of their own.
+    """Remove what killed archives, restores and rehearsals left: folders, instances, databases, schemas, roles, rows.
 
     What a restore replaced is kept until you name it with --drop-kept. Ends with 6 while an operation runs.
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "status": "pgdr.cli.status",
     "info": "pgdr.cli.info",
     "verify": "pgdr.cli.verify",
+    "rehearse": "pgdr.cli.rehearse",
     "expire": "pgdr.cli.expire",
     "watch": "pgdr.cli.watch",
     "notify": "pgdr.cli.notify",

@@ -179,9 +179,15 @@ def run(
     """
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
     from pgdr.side import manage, store  # noqa: PLC0415
+    from pgdr.side.model import REHEARSAL  # noqa: PLC0415
     from pgdr.side.run import SideInstance  # noqa: PLC0415
 
     store.require_owner()
+    if name == REHEARSAL:
+        from pgdr.cli.rehearse import run_requested  # noqa: PLC0415
+        from pgdr.policy.load import load_policy  # noqa: PLC0415
+
+        run_requested(invocation(context).host, load_policy(invocation(context).host.policy_path))
     host = invocation(context).host
     instance = SideInstance(host, PgBackRest(host), name)
     facts = {"name": name, "side": instance.state.plan.operation, "target": instance.state.plan.target.text}

@@ -81,7 +81,10 @@ def _show(found: Status, *, everything: bool) -> None:
     rto = "never measured" if measures.rto_seconds is None else f"about {ago(measures.rto_seconds)}"
     output.result(f"RPO now {rpo} (objective {objectives.rpo}); RTO estimate {rto} (objective {objectives.rto})")
     proven = f"{measures.proven}, {_when(measures.proven_at)}" if measures.proven else "never"
-    output.result(f"last proven by a restore: {proven}; holds: {len(facts.holds.holds)}")
+    archive = (
+        f", archive {measures.archive_proven}, {_when(measures.archive_proven_at)}" if measures.archive_proven else ""
+    )
+    output.result(f"last proven by a restore: {proven}{archive}; holds: {len(facts.holds.holds)}")
     output.result("")
     rows = [
         (

@@ -283,6 +283,16 @@ def _proof_jobs(schedule: Schedule) -> list[Job]:
                 comment="Removes what a newer verified backup makes dispensable",
             )
         )
+    if schedule.rehearsal is not None:
+        jobs.append(
+            Job(
+                name="rehearsal",
+                schedule=str(schedule.rehearsal),
+                # The night's full backup has precedence.
+                command=f"{PGDR} rehearse --wait 4h",
+                comment="Restores newest backup, a past moment and newest archive, looks through them, removes them",
+            )
+        )
     return jobs
 
 

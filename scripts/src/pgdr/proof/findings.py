@@ -53,10 +53,19 @@ def findings_file(config: HostConfig) -> StateFile[Findings]:
     return StateFile(config.state_directory / "findings.json", Findings)
 
 
-def record(config: HostConfig, kind: str, checks: Iterable[Check], at: datetime) -> dict[str, Check]:
+def record(
+    config: HostConfig, kind: str, checks: Iterable[Check], at: datetime, *, keep: bool = False
+) -> dict[str, Check]:
     """Keep the findings of a look and return them by key, each with the time since which it is not green.
 
     Findings of repositories that this look did not touch stay as they are.
+
+    Args:
+        config: what this host is.
+        kind: which kind of look.
+        checks: what it found.
+        at: when.
+        keep: the look was a part of one only: what it did not look at stays as it was, too.
 
     Raises:
         ConfigError: the state directory is not writable.
@@ -67,7 +76,7 @@ def record(config: HostConfig, kind: str, checks: Iterable[Check], at: datetime)
         old = state.looks.get(kind)
         before = old.findings if old else {}
         dated = {check.key: check.seen(_since(check, before.get(check.key), at)) for check in found}
-        kept = {key: item for key, item in before.items() if item.repository not in touched}
+        kept = {key: item for key, item in before.items() if keep or item.repository not in touched}
         state.looks[kind] = Look(at=at, findings={**kept, **{key: _kept(check) for key, check in dated.items()}})
     return dated
 

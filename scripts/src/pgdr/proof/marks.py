@@ -16,6 +16,9 @@ from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.info import Backup, StanzaInfo
 from pgdr.statefile import State, StateFile
 
+# A weekly rehearsal of annual copies over seven years, and some more.
+_ARCHIVES_KEPT = 1000
+
 
 class Mark(BaseModel):
     """What is known of one set in one repository.
@@ -28,6 +31,8 @@ class Mark(BaseModel):
         restored_bytes: how many bytes those were.
         replay_seconds: how long its replay of WAL took.
         replayed_bytes: how much WAL that was.
+        by: what proved it: a recovery, or a rehearsal, which may take a part of the host only.
+        point: where that restore was brought.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +44,8 @@ class Mark(BaseModel):
     restored_bytes: int | None = None
     replay_seconds: float | None = None
     replayed_bytes: int | None = None
+    by: str = "recovery"
+    point: str = ""
 
     @property
     def good(self) -> bool:
@@ -58,6 +65,8 @@ class Proven:
         restored_bytes: how many bytes those were.
         replay_seconds: how long the replay of WAL took.
         replayed_bytes: how much WAL that was.
+        by: ``recovery`` or ``rehearsal``.
+        point: where it was brought.
     """
 
     repository: int
@@ -67,6 +76,8 @@ class Proven:
     restored_bytes: int
     replay_seconds: float
     replayed_bytes: int
+    by: str = "recovery"
+    point: str = ""
 
 
 class Marks(State):
@@ -76,10 +87,12 @@ class Marks(State):
         sets: marks by repository and label.
         wal_from: by repository, the set from whose start on WAL is kept without a hole; left out where that is
             the oldest one.
+        archives: marks of logical archives by label; their verification is noted in their own folders.
     """
 
     sets: dict[int, dict[str, Mark]] = Field(default_factory=dict)
     wal_from: dict[int, str] = Field(default_factory=dict)
+    archives: dict[str, Mark] = Field(default_factory=dict)
 
     def of(self, repository: int, label: str) -> Mark:
         """The mark of a set; an empty one where nothing is known."""
@@ -105,6 +118,12 @@ class Marks(State):
                 return backup, at
         return None
 
+    def newest_archive(self) -> tuple[str, datetime] | None:
+        """The archive whose restore was proven last, and when."""
+        proven = [(mark.proven, label) for label, mark in self.archives.items() if mark.proven and not mark.damaged]
+        at, label = max(proven, default=(None, ""))
+        return None if at is None else (label, at)
+
 
 def marks_path(config: HostConfig) -> Path:
     """Where the marks are."""
@@ -128,8 +147,36 @@ def record_verified(
 
 
 def record_proven(config: HostConfig, found: Proven) -> None:
-    """Write down that a restore of a set was right, and how fast it was."""
+    """Write down that a restore of a set was right, and how fast it was.
+
+    A rehearsal is slow on purpose: where a recovery was measured, its figures stay.
+    """
     values = asdict(found)
     repository, label, at = values.pop("repository"), values.pop("label"), values.pop("at")
     with marks_file(config).change() as marks:
-        marks.set(repository, label, proven=at, **values)
+        known = marks.of(repository, label)
+        if found.by == "rehearsal" and known.by == "recovery" and known.restore_seconds is not None:
+            values = {"point": found.point}
+        marks.set(repository, label, proven=at, damaged="", **values)
+
+
+def record_not_proven(config: HostConfig, repository: int, label: str, damaged: str) -> None:
+    """Take the mark *proven* from a set whose restore was not right.
+
+    Args:
+        config: what this host is.
+        repository: where the set is.
+        label: the set.
+        damaged: what is wrong with its files, empty where they are whole and something else is not right.
+    """
+    with marks_file(config).change() as marks:
+        known = marks.of(repository, label)
+        marks.set(repository, label, proven=None, damaged=damaged or known.damaged)
+
+
+def record_archive_proven(config: HostConfig, label: str, at: datetime, seconds: float, size: int) -> None:
+    """Write down that an archive was restored and was right; only the newest marks are kept."""
+    with marks_file(config).change() as marks:
+        marks.archives[label] = Mark(proven=at, restore_seconds=seconds, restored_bytes=size, by="rehearsal")
+        for old in sorted(marks.archives)[:-_ARCHIVES_KEPT]:
+            del marks.archives[old]

@@ -83,10 +83,12 @@ class ClosedServer:
     Args:
         paths: where its files are.
         settings: PostgreSQL settings for its command line, on top of what keeps the door closed.
+        passwords: roles other than the superuser may log in with a password, over the same closed socket.
     """
 
-    def __init__(self, paths: ServerPaths, settings: Mapping[str, str]) -> None:
+    def __init__(self, paths: ServerPaths, settings: Mapping[str, str], *, passwords: bool = False) -> None:
         self._paths = paths
+        self._passwords = passwords
         self._settings = {**settings, **self._closed()}
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -133,7 +135,8 @@ class ClosedServer:
         for directory in (folder, self._paths.socket_directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "postgresql.conf").write_text("# All settings of the recovering server are on its command line.\n")
-        (folder / "pg_hba.conf").write_text("local all all peer map=pgdr\n")
+        others = "local all all scram-sha-256\n" if self._passwords else ""
+        (folder / "pg_hba.conf").write_text(f"local all postgres peer map=pgdr\n{others}")
         # The user that runs it is its superuser, as on the lost host; root could become that user anyway.
         users = "".join(f"pgdr {name} postgres\n" for name in sorted({getpass.getuser(), "root"}))
         (folder / "pg_ident.conf").write_text(users)

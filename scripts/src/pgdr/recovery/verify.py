@@ -77,13 +77,14 @@ class Mark:
     at: datetime
 
 
-def verify(config: HostConfig, state: RecoveryState, schemas: Sequence[str]) -> list[Check]:
+def verify(config: HostConfig, state: RecoveryState, schemas: Sequence[str], *, isolated: bool = False) -> list[Check]:
     """Look at the opened cluster.
 
     Args:
         config: this host.
         state: the recovery that brought it here.
         schemas: schemas that the policy says the database has.
+        isolated: it is a drill's, and must never archive: production does, into the same repository.
 
     Raises:
         UnreachableError: the server does not accept connections.
@@ -100,10 +101,10 @@ def verify(config: HostConfig, state: RecoveryState, schemas: Sequence[str]) -> 
             checks += [
                 _identity(connection, state),
                 _writable(connection),
-                _schemas(connection, schemas),
-                _indexes(connection),
-                _collations(connection),
-                _archiving(connection),
+                check_schemas(connection, schemas),
+                check_indexes(connection),
+                check_collations(connection),
+                _isolated(connection) if isolated else _archiving(connection),
             ]
     except psycopg.OperationalError as error:
         raise UnreachableError(
@@ -241,14 +242,16 @@ def _writable(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
     return Check(name="open for writing", ok=True, detail=f"timeline {int(str(row[1])[:8], 16)}")
 
 
-def _schemas(connection: psycopg.Connection[tuple[Any, ...]], schemas: Sequence[str]) -> Check:
+def check_schemas(connection: psycopg.Connection[tuple[Any, ...]], schemas: Sequence[str]) -> Check:
+    """Whether the schemas of the policy are there."""
     rows = connection.execute("SELECT nspname FROM pg_namespace").fetchall()
     missing = sorted(set(schemas) - {str(row[0]) for row in rows})
     detail = f"missing: {', '.join(missing)}" if missing else f"all {len(schemas)} of the policy"
     return Check(name="schemas", ok=not missing, detail=detail)
 
 
-def _indexes(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
+def check_indexes(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
+    """Whether every index is valid."""
     rows = connection.execute(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid OR NOT indisready ORDER BY 1"
     ).fetchall()
@@ -257,7 +260,8 @@ def _indexes(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
     return Check(name="indexes", ok=not names, detail=", ".join(names) or "all valid", fatal=False)
 
 
-def _collations(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
+def check_collations(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
+    """Whether collations have the versions that the indexes were built with."""
     rows = connection.execute(
         "SELECT collname FROM pg_collation"
         " WHERE collversion IS DISTINCT FROM pg_collation_actual_version(oid) AND collversion IS NOT NULL"
@@ -267,6 +271,12 @@ def _collations(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
     names = [str(row[0]) for row in rows]
     detail = f"other version than on the lost host, reindex: {', '.join(names)}" if names else "same versions"
     return Check(name="collations", ok=not names, detail=detail, fatal=False)
+
+
+def _isolated(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:
+    row = connection.execute("SELECT current_setting('archive_mode')").fetchone()
+    mode = str(row[0]) if row else "?"
+    return Check(name="nothing is archived", ok=mode == "off", detail=f"archive_mode {mode}")
 
 
 def _archiving(connection: psycopg.Connection[tuple[Any, ...]]) -> Check:

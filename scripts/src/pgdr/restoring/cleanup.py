@@ -16,10 +16,12 @@ from pgdr.archive.local import LocalStore
 from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
-from pgdr.locks import ARCHIVES, PAST, operation_lock
+from pgdr.locks import ARCHIVES, PAST, holder, operation_lock
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.postgres.marks import marks, schema_marks
 from pgdr.restoring.quarantine import ROLE_PREFIX
+from pgdr.side import manage
+from pgdr.side.model import REHEARSAL
 from pgdr.surgery import images
 
 _APPLICATION = "pgdr cleanup"
@@ -30,7 +32,7 @@ class Leftover:
     """Something that is left.
 
     Attributes:
-        kind: archive, database, schema, role or image.
+        kind: archive, instance, database, schema, role or image.
         name: its name.
         what: where it comes from.
         database: where a schema is.
@@ -54,6 +56,9 @@ def find(config: HostConfig, store: LocalStore | None) -> list[Leftover]:
     found = []
     if store is not None:
         found += [Leftover("archive", str(path), "an archive that is not whole") for path in store.leftovers()]
+    if not _rehearsed(config):
+        what = "the throw-away instance of a killed rehearsal"
+        found += [Leftover("instance", name, what) for name in manage.rehearsals(config)]
     with connected(config, "postgres", application_name=_APPLICATION) as admin:
         for name, note in sorted(marks(admin).items()):
             if note["pgdr"] == "restore":
@@ -72,6 +77,11 @@ def find(config: HostConfig, store: LocalStore | None) -> list[Leftover]:
                     found.append(Leftover("schema", name, what, config.database))
     found += [Leftover("role", row[0], "the role of an unfinished restore") for row in roles]
     return found
+
+
+def _rehearsed(config: HostConfig) -> bool:
+    """Whether a rehearsal runs: it has a lock of its own, and goes on beside everything."""
+    return holder(config, REHEARSAL) is not None
 
 
 def kept(config: HostConfig) -> list[Leftover]:
@@ -137,6 +147,9 @@ def drop_kept(config: HostConfig, name: str) -> Leftover:
 
 
 def _remove(config: HostConfig, store: LocalStore | None, item: Leftover) -> None:
+    if item.kind == "instance":
+        manage.stop(config, item.name, why="cleanup")
+        return
     if item.kind == "archive":
         assert store is not None  # noqa: S101 - it was found there
         store.remove(Path(item.name))

@@ -24,7 +24,12 @@ _STARTED_SECONDS = 30.0
 
 def capped() -> bool:
     """Whether this host can cap a side instance: systemd runs and the role has installed the unit."""
-    return _SYSTEMD.is_dir() and _PATH_UNIT.exists()
+    return systemd_runs() and _PATH_UNIT.exists()
+
+
+def systemd_runs() -> bool:
+    """Whether systemd runs this host."""
+    return _SYSTEMD.is_dir()
 
 
 def require_launchable(*, uncapped: bool) -> None:
@@ -55,7 +60,7 @@ def launch(config: HostConfig, name: str, *, uncapped: bool, host_file: Path | N
     if uncapped:
         _detached(config, name, host_file)
     else:
-        _request(config, name)
+        request(config, name)
     deadline = time.monotonic() + _STARTED_SECONDS
     while time.monotonic() < deadline:
         state = store.required(config, name)
@@ -68,7 +73,12 @@ def launch(config: HostConfig, name: str, *, uncapped: bool, host_file: Path | N
     )
 
 
-def _request(config: HostConfig, name: str) -> None:
+def request(config: HostConfig, name: str) -> None:
+    """Ask systemd for the unit of a name.
+
+    Raises:
+        OperationFailedError: the folder of requests cannot be written.
+    """
     folder = config.run_directory / "side-requests"
     try:
         (folder / name).touch(mode=0o600)

@@ -15,7 +15,7 @@ from pgdr.journal import Journal
 from pgdr.recovery.ground import process_lives, server_process
 from pgdr.side import store
 from pgdr.side.leftovers import end_leftovers
-from pgdr.side.model import SideStage, SideState, place
+from pgdr.side.model import REHEARSAL, SideStage, SideState, place
 
 _END_SECONDS = 120.0
 
@@ -105,10 +105,17 @@ def listed(config: HostConfig) -> list[Listed]:
         try:
             state = store.load(config, name)
             words = condition(state) if state else "killed before it was planned"
+            if state is None and name.startswith(REHEARSAL):
+                words = "the server of a rehearsal, or what a killed one left"
         except ConfigError as error:
             state, words = None, str(error)
         found.append(Listed(name, words, state, _size(place(config, name).folder)))
     return found
+
+
+def rehearsals(config: HostConfig) -> list[str]:
+    """Names of the throw-away instances of rehearsals; where no rehearsal runs, they are what a killed one left."""
+    return [name for name in store.names(config) if name.startswith(REHEARSAL)]
 
 
 def stop(config: HostConfig, name: str, *, why: str = "stop") -> int:

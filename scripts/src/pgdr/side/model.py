@@ -14,6 +14,9 @@ from pgdr.policy.load import load_policy
 from pgdr.policy.model import SideInstances
 from pgdr.recovery.model import PhaseTime, Plan, Progress, Reached
 
+# Names of the instances of a rehearsal begin with it; the unit of this very name runs the rehearsal itself.
+REHEARSAL = "rehearsal"
+
 
 class SideStage(StrEnum):
     """How far it has come."""

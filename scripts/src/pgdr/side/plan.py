@@ -21,12 +21,12 @@ from pgdr.recovery.source import Source, Wish, choose_source, chosen_facts
 from pgdr.recovery.target import Target, TargetKind
 from pgdr.relationmap import TablespaceSeen
 from pgdr.side import store
-from pgdr.side.model import Place, SideState, limits, place
+from pgdr.side.model import REHEARSAL, Place, SideState, limits, place
 
 # WAL that replay keeps, see run.py; growth of the files while they are replayed; what the server needs by itself.
 KEPT_WAL_BYTES = 2**30
 _HEADROOM = 1.02
-_ROOM_BYTES = 256 * 2**20
+ROOM_BYTES = 256 * 2**20
 _PORTS = 50
 
 
@@ -42,6 +42,7 @@ class SideOptions:
         databases: only these, empty for all.
         port: its port, 0 to choose.
         time_to_live: after this it is removed; ``None`` for the policy's.
+        rehearsal: it is a rehearsal's: the end of the archive may be its target, and its name is one of those.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SideOptions:
     databases: tuple[str, ...] = ()
     port: int = 0
     time_to_live: timedelta | None = None
+    rehearsal: bool = False
 
 
 def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions) -> SideState:
@@ -62,9 +64,11 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
     """
     allowed = limits(config)
     where = place(config, store.checked_name(options.name))
-    if options.target.kind is TargetKind.LATEST:
+    if options.name.startswith(REHEARSAL) and not options.rehearsal:
+        raise RefusedError(f"names that begin with {REHEARSAL} are those of rehearsals", remedy="choose another name")
+    if options.target.kind is TargetKind.LATEST and not options.rehearsal:
         raise RefusedError("a side instance needs a target", remedy="give --target-time, -lsn, -name or -xid")
-    port = _port(config, allowed, options.port)
+    port = free_port(config, allowed, options.port)
     wish = Wish(options.repository, options.target, options.backup_label, near=_near(config, options.target))
     source = choose_source(config, client, wish)
     warnings = source.warnings(datetime.now(UTC))
@@ -111,7 +115,16 @@ def _near(config: HostConfig, target: Target) -> int:
 
 
 def _room(source: Source, where: Place, allowed: SideInstances) -> int:
-    needed = int(source.backup.info.size * _HEADROOM) + min(source.replayed, 2 * KEPT_WAL_BYTES) + _ROOM_BYTES
+    needed = int(source.backup.info.size * _HEADROOM) + min(source.replayed, 2 * KEPT_WAL_BYTES) + ROOM_BYTES
+    return require_room(where, allowed, needed)
+
+
+def require_room(where: Place, allowed: SideInstances, needed: int) -> int:
+    """Refuse what would take more disk than the policy leaves; return what is free.
+
+    Raises:
+        RefusedError: so it would.
+    """
     free = shutil.disk_usage(existing_parent(where.folder)).free
     floor = allowed.disk_floor.bytes
     if free - needed < floor:
@@ -147,7 +160,12 @@ def _refuse_foreign_tablespaces(config: HostConfig, source: Source) -> None:
     )
 
 
-def _port(config: HostConfig, allowed: SideInstances, wanted: int) -> int:
+def free_port(config: HostConfig, allowed: SideInstances, wanted: int = 0) -> int:
+    """The wanted port, or the first free one.
+
+    Raises:
+        RefusedError: it is taken, or none is free.
+    """
     taken = {config.port: "production's"} | {state.port: f"that of {state.name}" for state in store.states(config)}
     if wanted:
         if wanted in taken or _answers(wanted):

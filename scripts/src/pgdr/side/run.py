@@ -82,6 +82,37 @@ class SideInstance:
             BusyError: another process works on it.
             PgdrError: it failed; the state holds the message, a rerun goes on.
         """
+        with self.opened(processes) as server:
+            return self._hold(server)
+
+    @contextmanager
+    def opened(self, processes: int) -> Iterator[ClosedServer]:
+        """Bring it up for a block of work; when that ends, however it ends, so does the server.
+
+        Args:
+            processes: how many restore files.
+
+        Raises:
+            BusyError: another process works on it.
+            PgdrError: it failed; the state holds the message, a rerun goes on.
+        """
+        with self._held(), Supervisor():
+            paths = self._paths()
+            end_leftovers(paths.bin_directory, paths.data_directory)
+            if self._state.stage.rank < SideStage.FILES.rank:
+                self._restore(processes)
+            server = self._replayed(paths, processes)
+            try:
+                self._state.stage = SideStage.READY
+                self._state.progress = None
+                self._save()
+                yield server
+            finally:
+                leave_nothing(server)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Be the one process of it, and write down how that ended."""
         lock = FileLock(self._place.folder / "lock", timeout=0, mode=0o600)
         try:
             lock.acquire()
@@ -92,8 +123,7 @@ class SideInstance:
         state.failure, state.failure_code = "", 0
         self._save()
         try:
-            with Supervisor():
-                return self._bring_up_and_hold(processes)
+            yield
         except PgdrError as error:
             state.failure, state.failure_code = str(error), int(error.exit_code)
             raise
@@ -101,20 +131,6 @@ class SideInstance:
             state.running_pid = None
             self._save()
             lock.release()
-
-    def _bring_up_and_hold(self, processes: int) -> bool:
-        paths = self._paths()
-        end_leftovers(paths.bin_directory, paths.data_directory)
-        if self._state.stage.rank < SideStage.FILES.rank:
-            self._restore(processes)
-        server = self._replayed(paths, processes)
-        try:
-            self._state.stage = SideStage.READY
-            self._state.progress = None
-            self._save()
-            return self._hold(server)
-        finally:
-            leave_nothing(server)
 
     def _restore(self, processes: int) -> None:
         self._place.tablespaces.mkdir(mode=0o700, exist_ok=True)

@@ -10,7 +10,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 
 #: Name of a job in the schedule to the operation in the journal; backups are told apart by what was asked for.
-_JOBS = {"verify": "verify", "expire": "expire", "archive": "archive", "rehearsal": "rehearse"}
+_JOBS = {"verify": "verify", "expire": "expire", "archive": "archive", "rehearsal": "rehearse", "drill": "drill"}
 
 
 @dataclass
@@ -53,4 +53,6 @@ def _jobs_of(operation: str, requested: str) -> tuple[str, ...]:
     if operation == "backup":
         # A full does what an increment would have done.
         return ("full", "incremental") if requested == "full" else ("incremental",)
+    if operation == "rehearse" and requested != "all":
+        return ()  # a part of one, by hand, is not what the schedule asks for
     return tuple(job for job, name in _JOBS.items() if name == operation)

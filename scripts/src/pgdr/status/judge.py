@@ -26,6 +26,7 @@ def judge(facts: Facts, measures: Measures) -> list[Check]:
         checks += _repository(facts, repository)
     checks += _objectives(facts, measures)
     checks += _proofs(facts)
+    checks += _archive_proof(facts, measures)
     checks += _jobs(facts)
     checks += _disks(facts)
     checks += _clock(facts)
@@ -41,9 +42,10 @@ def judge(facts: Facts, measures: Measures) -> list[Check]:
             )
         )
     seen = {check.key for check in checks}
-    verified = facts.findings.looks.get("verify")
-    # What only a full read shows stays as it was found, until the next one.
-    checks += [kept.check() for key, kept in (verified.findings.items() if verified else ()) if key not in seen]
+    # What only a full read or a restore shows stays as it was found, until the next one.
+    for kind in ("verify", "rehearse"):
+        look = facts.findings.looks.get(kind)
+        checks += [kept.check() for key, kept in (look.findings.items() if look else ()) if key not in seen]
     return checks
 
 
@@ -92,7 +94,7 @@ def _objectives(facts: Facts, measures: Measures) -> Iterator[Check]:
             Level.AMBER,
             "nobody knows how long a recovery takes: none was measured on this host",
             endangers=f"the promise of {rto}",
-            remedy="playbooks/dr-restore.yml on the recovery host measures it",
+            remedy="pgdr rehearse measures it",
         )
     elif estimate > rto.seconds:
         yield Check(
@@ -110,7 +112,7 @@ def _proofs(facts: Facts) -> Iterator[Check]:
     max_age = alerts(facts.policy)["max_age"]
     for kind, job, remedy in (
         ("verified", "verify", "pgdr verify"),
-        ("proven", "rehearsal", "restore it on the recovery host: playbooks/dr-restore.yml"),
+        ("proven", "rehearsal", "pgdr rehearse"),
     ):
         limit = max_age.get(job)
         for item in facts.repositories if kind == "verified" else [None]:
@@ -145,6 +147,30 @@ def _proofs(facts: Facts) -> Iterator[Check]:
                 )
             else:
                 yield green(kind, text, key)
+
+
+def _archive_proof(facts: Facts, measures: Measures) -> Iterator[Check]:
+    limit = alerts(facts.policy)["max_age"].get("rehearsal")
+    if limit is None or facts.policy.archives is None:
+        return
+    at = measures.archive_proven_at
+    if at is None:
+        text, since = "no archive was ever proven by a restore", facts.history.begun
+    else:
+        age = (facts.now - at).total_seconds()
+        text, since = f"archive {measures.archive_proven} was proven {ago(age)} ago", at
+        if age <= limit:
+            yield green("proven-archive", text)
+            return
+        text += f", and it is to be done every {seconds_text(limit)} at the latest"
+    yield Check(
+        "proven-archive",
+        Level.AMBER if at is None else Level.RED,
+        text,
+        since=since,
+        endangers="the belief that the archives can be restored",
+        remedy="pgdr rehearse --only archive",
+    )
 
 
 def _older(begun: datetime | None, limit: int, now: datetime) -> bool:

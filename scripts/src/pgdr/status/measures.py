@@ -55,6 +55,8 @@ class Measures:
         rto_seconds: what a recovery would take at the measured speed; ``None`` where none was measured.
         proven_at: when a restore was last proven.
         proven: the set.
+        archive_proven_at: when the restore of an archive was last proven.
+        archive_proven: that archive.
         slots: retention slots by name: label, or empty.
     """
 
@@ -63,6 +65,8 @@ class Measures:
     rto_seconds: float | None
     proven_at: datetime | None
     proven: str
+    archive_proven_at: datetime | None
+    archive_proven: str
     slots: dict[str, str]
 
 
@@ -73,12 +77,15 @@ def measure(facts: Facts) -> Measures:
     losses = [w.rpo_seconds for w in windows if w.repository in off and w.rpo_seconds is not None]
     everywhere = facts.info_of(None)
     proven = facts.marks.newest(everywhere, "proven") if everywhere else None
+    archive = facts.marks.newest_archive()
     return Measures(
         windows=windows,
         rpo_seconds=min(losses, default=None),
         rto_seconds=_rto(facts),
         proven_at=proven[1] if proven else None,
         proven=proven[0].label if proven else "",
+        archive_proven_at=archive[1] if archive else None,
+        archive_proven=archive[0] if archive else "",
         slots=_slots(facts),
     )
 
@@ -147,7 +154,8 @@ def _speeds(marks: Marks) -> tuple[float | None, float | None]:
     measured = [mark for sets in marks.sets.values() for mark in sets.values() if mark.proven and mark.restore_seconds]
     if not measured:
         return None, None
-    last: Mark = max(measured, key=lambda mark: mark.proven or _NEVER)
+    # A rehearsal is slow on purpose: it counts where no recovery was measured.
+    last: Mark = max(measured, key=lambda mark: (mark.by == "recovery", mark.proven or _NEVER))
     speed = (last.restored_bytes or 0) / (last.restore_seconds or 1) or None
     pace = (last.replayed_bytes or 0) / last.replay_seconds if last.replay_seconds else None
     return speed, pace or None

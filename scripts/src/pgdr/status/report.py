@@ -64,6 +64,7 @@ def document(found: Status) -> dict[str, Any]:
         "rto_objective_seconds": policy.objectives.rto.seconds,
         "last_verification": _time(verified.at) if verified else None,
         "proven": {"backup": found.measures.proven, "at": _time(found.measures.proven_at)},
+        "archive_proven": {"archive": found.measures.archive_proven, "at": _time(found.measures.archive_proven_at)},
         "repositories": [
             {key: _time(value) if isinstance(value, datetime) else value for key, value in asdict(window).items()}
             for window in found.measures.windows

@@ -29,9 +29,10 @@ def test_cron_runs_only_commands_that_exist(changed: Changed) -> None:
         ("watch", "*/5 * * * *", "/usr/local/bin/pgdr watch"),
         ("verify", "0 4 * * *", "/usr/local/bin/pgdr verify"),
         ("expire", "0 5 * * *", "/usr/local/bin/pgdr expire"),
+        ("rehearsal", "0 3 * * 0", "/usr/local/bin/pgdr rehearse --wait 4h"),
         ("archive-verify", "0 4 * * *", "/usr/local/bin/pgdr archives verify --wait 4h"),
     ]
-    fewer = derive(changed({"schedule.verify": ..., "schedule.expire": ...}))["jobs"]
+    fewer = derive(changed({"schedule.verify": ..., "schedule.expire": ..., "schedule.rehearsal": ...}))["jobs"]
     assert [job["name"] for job in fewer] == ["backup-full", "backup-incremental", "heartbeat", "watch"]
     assert all(job["comment"] and "\n" not in job["comment"] for job in jobs)
 

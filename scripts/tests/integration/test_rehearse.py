@@ -1,0 +1,262 @@
+"""`pgdr rehearse` on real servers and the real pgBackRest: what is right is proven, what is not is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from pgdr.errors import ExitCode
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.proof.findings import findings_file
+from pgdr.proof.marks import marks_file
+from pgdr.side import store
+
+if TYPE_CHECKING:
+    from scripts.tests.integration.conftest import Site, SiteFactory
+
+_TABLES = """
+create role erp_owner;
+create schema sales authorization erp_owner;
+create table sales.partners (id int generated always as identity primary key, name text unique);
+create table sales."Orders; drop" (id bigserial primary key, partner_id int references sales.partners, what text);
+insert into sales.partners (name) select 'partner ' || g from generate_series(1, 50) g;
+insert into sales."Orders; drop" (partner_id, what) select g % 50 + 1, md5(g::text) from generate_series(1, 5000) g;
+alter table sales.partners owner to erp_owner;
+"""
+
+
+@dataclass
+class World:
+    """A production with two backups, heartbeats between them and an archive."""
+
+    site: Site
+    host: HostConfig
+    config: Path
+
+    def pgdr(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.site.begin(self.config, *arguments)
+        out, err = done.communicate(timeout=150)
+        assert done.returncode == expect, f"{arguments}: {done.returncode}: {out}{err}"
+        return subprocess.CompletedProcess(arguments, done.returncode, out, err)
+
+    @property
+    def policy(self) -> list[str]:
+        return ["--policy", str(self.host.policy_path)]
+
+    def rehearse(self, *arguments: str, expect: int = 0) -> tuple[dict[str, Any], str]:
+        """Run it and return its document and what it said."""
+        done = self.pgdr("rehearse", *self.policy, "--output", "json", *arguments, expect=expect)
+        document: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return document, done.stderr
+
+    def nothing_is_left(self) -> None:
+        assert store.names(self.host) == []
+        assert list((self.host.run_directory / "side").glob("*")) == []
+        assert _processes("pgdr-side-rehearsal") == []
+
+
+def _processes(label: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if label in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
+def _policy(folder: Path, name: str, **changes: Any) -> Path:
+    source = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())
+    wanted = source["recovery_policy"]
+    wanted["side_instances"] = {"disk_floor": "100MiB"}
+    wanted["schemas"] = ["sales"]
+    wanted["tenancy"] = None
+    wanted["archives"] = {"local": {"path": str(folder / "archives"), "retention": "7d"}}
+    wanted["recovery"]["smoke_queries"] = [
+        {"name": "partners", "sql": "SELECT count(*) FROM sales.partners", "expected": 50}
+    ]
+    wanted |= changes
+    path = folder / f"{name}.yml"
+    path.write_text(yaml.safe_dump(source))
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(new_site: SiteFactory) -> World:
+    site = new_site(16, compress="zst", settings={"full_page_writes": "on", "max_connections": "20"})
+    site.cluster.create_database("erp")
+    site.cluster.execute(_TABLES, "erp")
+    folder = site.folder / "host"
+    (folder / "archives").mkdir(parents=True)
+    host = site.host(
+        folder, "erp", restore_command_wrapper=site.restore_wrapper(), policy_path=_policy(folder, "policy")
+    )
+    site.owned(folder)
+    config = folder / "host.yml"
+    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    world = World(site, host, config)
+    world.pgdr("heartbeat", "--init")
+    world.pgdr("backup", "full")
+    _life(world)
+    world.pgdr("backup", "incr")
+    _life(world)
+    world.pgdr("archive", *world.policy)
+    return world
+
+
+def _life(world: World) -> None:
+    """Some time passes: more than the second in which a backup's end is told."""
+    for _ in range(2):
+        time.sleep(0.8)
+        world.site.cluster.execute("insert into sales.\"Orders; drop\" (what) values ('later')", "erp")
+        world.pgdr("heartbeat")
+    world.site.archived()
+
+
+def test_all_three_are_restored_looked_through_and_proven(world: World) -> None:
+    document, said = world.rehearse()
+    assert "no systemd" in said
+    assert (document["result"], document["exit_code"]) == ("ok", 0)
+    parts = {part["part"]: part for part in document["parts"]}
+    newest = PgBackRest(world.host).info(2).backups(1)
+    assert {name: part["outcome"] for name, part in parts.items()} == dict.fromkeys(parts, "ok"), document
+    assert set(parts) == {"backup", "point", "archive"}
+    rows = world.site.cluster.value('select count(*) from sales."Orders; drop"', "erp") + 50
+    assert parts["backup"]["rows"] == parts["archive"]["rows"] == rows
+    assert 5050 <= parts["point"]["rows"] < rows
+    assert parts["backup"]["checksum"] == parts["archive"]["checksum"] != parts["point"]["checksum"]
+    for part in parts.values():
+        checks = {check["name"]: check for check in part["checks"]}
+        for name in ("tables", "sequences", "foreign keys", "constraints", "extensions", "smoke query partners"):
+            assert checks[name]["ok"], checks[name]
+        # The wheel has no contrib modules: that is told, and not taken for a proof.
+        assert not checks["pg_amcheck"]["ok"]
+        assert "not installed" in checks["pg_amcheck"]["detail"]
+    ledger = next(check for check in parts["backup"]["checks"] if check["name"] == "heartbeat ledger")
+    assert ledger["ok"]
+    assert ledger["detail"].startswith("4 beats, all as production wrote them")
+    assert {"restore files", "replay WAL", "open", "look", "remove"} <= parts["backup"]["seconds"].keys()
+    assert {"make a server", "checksums", "restore", "proof", "look", "remove"} <= parts["archive"]["seconds"].keys()
+    marks = marks_file(world.host).read()
+    mark = marks.of(parts["backup"]["repository"], parts["backup"]["label"])
+    assert parts["backup"]["label"] == PgBackRest(world.host).info().backups(parts["backup"]["repository"])[-1].label
+    assert mark.proven is not None
+    # The moment was drawn: it may have been reached from the same set.
+    assert mark.by == "rehearsal"
+    assert mark.point in {part["target"] for part in parts.values() if part["label"] == parts["backup"]["label"]}
+    assert mark.restore_seconds
+    assert marks.newest_archive() is not None
+    assert newest is not None
+    last = [entry for entry in Journal(world.host.journal_path).entries() if entry.operation == "rehearse"][-1]
+    assert (last.result, last.details["requested"], last.details["backup_label"]) == (
+        "ok",
+        "all",
+        parts["backup"]["label"],
+    )
+    world.nothing_is_left()
+    status = json.loads(world.pgdr("status", *world.policy, "--output", "json").stdout)
+    checks = {check["name"]: check for check in status["checks"]}
+    assert {checks[name]["level"] for name in ("job-rehearsal", "proven", "proven-archive", "rehearsal-point")} == {
+        "green"
+    }
+    # The moment may have been reached from a newer set, in the other repository.
+    assert status["proven"]["backup"] in {parts["backup"]["label"], parts["point"]["label"]}
+
+
+def test_a_damaged_backup_is_named_and_not_proven(world: World) -> None:
+    newest = PgBackRest(world.host).info(1).backups(1)[-1]
+    full = (newest.prior or newest.label) if newest.type != "full" else newest.label
+    bundle = max((world.site.folder / "repo1/backup/erp" / full / "bundle").iterdir(), key=lambda p: p.stat().st_size)
+    whole = bundle.read_bytes()
+    data = bytearray(whole)
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    try:
+        document, said = world.rehearse("--only", "backup", "--repo", "1", expect=ExitCode.NOT_PROVEN)
+    finally:
+        bundle.write_bytes(whole)
+    [part] = document["parts"]
+    assert (part["outcome"], part["label"]) == ("not proven", newest.label)
+    assert f"backup {newest.label} of repository 1" in said
+    assert "checksum" in said or "corruption" in said, said
+    mark = marks_file(world.host).read().of(1, newest.label)
+    assert mark.proven is None
+    assert mark.damaged
+    finding = findings_file(world.host).read().looks["rehearse"].findings["rehearsal-backup"]
+    assert finding.level == "red"
+    assert newest.label in finding.message
+    world.nothing_is_left()
+    # Whole again, it is proven again, and the finding is over.
+    world.rehearse("--only", "backup", "--repo", "1")
+    assert marks_file(world.host).read().of(1, newest.label).good
+    assert findings_file(world.host).read().looks["rehearse"].findings["rehearsal-backup"].level == "green"
+
+
+def test_killed_in_the_middle_nothing_stays(world: World) -> None:
+    for cure in (["cleanup", *world.policy], ["rehearse", *world.policy, "--only", "backup"]):
+        running = world.site.begin(world.config, "rehearse", *world.policy, "--only", "backup")
+        _wait_for(lambda: _processes("pgdr-side-rehearsal"))
+        os.kill(running.pid, signal.SIGKILL)
+        running.communicate(timeout=30)
+        assert store.names(world.host) == ["rehearsal-backup"]
+        world.pgdr(*cure)
+        world.nothing_is_left()
+
+
+def test_told_to_end_it_removes_all_by_itself(world: World) -> None:
+    running = world.site.begin(world.config, "rehearse", *world.policy, "--only", "archive")
+    _wait_for(lambda: _processes("pgdr-side-rehearsal-archive"))
+    os.kill(running.pid, signal.SIGTERM)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == ExitCode.FAILED
+    assert "interrupted by SIGTERM" in said
+    world.nothing_is_left()
+    last = list(Journal(world.host.journal_path).entries())[-1]
+    assert (last.operation, last.result, last.details["requested"]) == ("rehearse", "failed", "archive")
+
+
+def test_what_is_wrong_in_the_data_is_named(world: World) -> None:
+    """A smoke query that only other data can answer: restored well, and not what it should be."""
+    queries = [{"name": "partners", "sql": "SELECT count(*) FROM sales.partners", "expected": 51}]
+    other = _policy(world.config.parent, "strict", recovery={"smoke_queries": queries})
+    _, said = world.rehearse("--only", "archive", "--policy", str(other), expect=ExitCode.NOT_PROVEN)
+    assert "smoke query partners: 50, expected 51" in said
+    world.nothing_is_left()
+
+
+def test_refused_before_anything_is_written(world: World) -> None:
+    small = _policy(world.config.parent, "small", side_instances={"disk_floor": "900TiB"})
+    host = world.host.model_copy(update={"policy_path": small})
+    config = world.config.with_name("small-host.yml")
+    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    here = World(world.site, host, config)
+    _, said = here.rehearse("--only", "backup", "--only", "archive", expect=ExitCode.REFUSED)
+    assert said.count("not enough disk") == 2
+    assert "--only" in world.pgdr("rehearse", *world.policy, "--only", "x'y", expect=ExitCode.USAGE).stderr
+    _, said = world.rehearse("--only", "backup", "--repo", "9", expect=ExitCode.REFUSED)
+    assert "repository 9 is not configured" in said
+    _, said = world.rehearse("--only", "point", "--point", "2020-01-01", expect=ExitCode.REFUSED)
+    assert "has no offset" in said
+    done = world.pgdr("side", "start", "--uncapped", "--name", "rehearsal-x", "--target-lsn", "0/1", expect=4)
+    assert "are those of rehearsals" in done.stderr
+    world.nothing_is_left()
+
+
+def _wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
