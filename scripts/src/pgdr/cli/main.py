@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "report": "pgdr.cli.report",
     "hold": "pgdr.cli.hold",
     "recover": "pgdr.cli.recover",
+    "drill": "pgdr.cli.drill",
     "archive": "pgdr.cli.archive",
     "archives": "pgdr.cli.archives",
     "restore": "pgdr.cli.restore",

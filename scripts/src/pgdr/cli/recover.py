@@ -33,6 +33,8 @@ app = typer.Typer(
 _TIME = "%Y-%m-%d %H:%M:%S+00:00"
 _Format = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
 
+_Isolated = Annotated[bool, typer.Option("--isolated", help="A drill's cluster: it must not archive.")]
+
 
 def _store(context: typer.Context) -> StateStore:
     from pgdr.recovery.state import StateStore  # noqa: PLC0415 - start-up time, see main
@@ -249,6 +251,7 @@ def watch(
 def verify(
     context: typer.Context,
     schema: Annotated[list[str] | None, typer.Option(help="A schema that must be there; repeat it.")] = None,
+    isolated: _Isolated = False,
     output_format: _Format = OutputFormat.TABLE,
 ) -> None:
     """Look at the opened cluster: identity, timeline, schemas, indexes, collations, archiving.
@@ -257,7 +260,7 @@ def verify(
     """
     from pgdr.recovery import verify as proof  # noqa: PLC0415
 
-    checks = proof.verify(invocation(context).host, _required(context), schema or [])
+    checks = proof.verify(invocation(context).host, _required(context), schema or [], isolated=isolated)
     if output_format is OutputFormat.JSON:
         output.json_result([check.model_dump(mode="json") for check in checks])
     else:
@@ -318,6 +321,7 @@ def finish(
     disaster_time: Annotated[str, typer.Option(help="When the disaster struck, with offset; gives RTO and RPO.")] = "",
     schema: Annotated[list[str] | None, typer.Option(help="A schema that must be there; repeat it.")] = None,
     off: Annotated[list[str] | None, typer.Option(help="A phase that was not asked for; repeat it.")] = None,
+    isolated: _Isolated = False,
     policy: POLICY = None,
 ) -> None:
     """Close the recovery: measure RTO and RPO, write the report and the journal entry, print the report as JSON.
@@ -334,7 +338,7 @@ def finish(
 
     host = invocation(context).host
     state = _required(context)
-    checks = [*proof.verify(host, state, schema or []), *_smoke_checks(context, policy)]
+    checks = [*proof.verify(host, state, schema or [], isolated=isolated), *_smoke_checks(context, policy)]
     report = proof.make_report(
         state,
         off=off or [],

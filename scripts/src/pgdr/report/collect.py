@@ -68,6 +68,7 @@ def collect(
         "days": days,
         "backups": [_backup(e) for e in inside if e.operation == "backup"],
         "verifications": [_verification(e) for e in inside if e.operation == "verify"],
+        "trend": [_drill(e) for e in entries if e.operation == "drill" and datetime.fromisoformat(e.at) < end],
         "drills": [_recovery(e) for e in inside if e.operation.split()[0] in _DRILLS],
         "restores": [_recovery(e) for e in inside if e.operation.split()[0] in _RESTORES],
         "erasures": [_plain(e) for e in inside if e.operation.split()[0] in {"erase", "erasure"}],
@@ -129,6 +130,11 @@ def _verification(entry: Entry) -> dict[str, Any]:
 def _recovery(entry: Entry) -> dict[str, Any]:
     keys = ("backup_label", "repository", "target", "reached", "rto_seconds", "rpo_seconds", "checks", "error")
     return {**_plain(entry), **{key: entry.details.get(key) for key in keys}}
+
+
+def _drill(entry: Entry) -> dict[str, Any]:
+    keys = ("drill_host", "client_rto_seconds", "client_rpo_seconds", "checklist", "findings")
+    return {**_recovery(entry), **{key: entry.details.get(key) for key in keys}}
 
 
 def _removal(entry: Entry) -> dict[str, Any]:

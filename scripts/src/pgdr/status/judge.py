@@ -27,6 +27,7 @@ def judge(facts: Facts, measures: Measures) -> list[Check]:
     checks += _objectives(facts, measures)
     checks += _proofs(facts)
     checks += _archive_proof(facts, measures)
+    checks += _drill(facts)
     checks += _jobs(facts)
     checks += _disks(facts)
     checks += _clock(facts)
@@ -43,7 +44,7 @@ def judge(facts: Facts, measures: Measures) -> list[Check]:
         )
     seen = {check.key for check in checks}
     # What only a full read or a restore shows stays as it was found, until the next one.
-    for kind in ("verify", "rehearse"):
+    for kind in ("verify", "archives", "rehearse"):
         look = facts.findings.looks.get(kind)
         checks += [kept.check() for key, kept in (look.findings.items() if look else ()) if key not in seen]
     return checks
@@ -170,6 +171,28 @@ def _archive_proof(facts: Facts, measures: Measures) -> Iterator[Check]:
         since=since,
         endangers="the belief that the archives can be restored",
         remedy="pgdr rehearse --only archive",
+    )
+
+
+def _drill(facts: Facts) -> Iterator[Check]:
+    """People drill, not cron: what is late is told, and wakes nobody."""
+    limit = alerts(facts.policy)["max_age"].get("drill")
+    if limit is None:
+        return
+    last, failed = facts.history.last_ok.get("drill"), facts.history.failed.get("drill")
+    since = last or facts.history.begun
+    late = since is not None and (facts.now - since).total_seconds() > limit
+    when = f"the last good drill was {ago((facts.now - last).total_seconds())} ago" if last else "none was ever held"
+    if failed is None and not late:
+        yield green("drill", when if last else "no drill is due yet")
+        return
+    yield Check(
+        "drill",
+        Level.AMBER,
+        f"the last drill failed: {failed[1]}" if failed else f"{when}, and one is due every {seconds_text(limit)}",
+        since=failed[0] if failed else since,
+        endangers="the belief that people can bring the service back in time",
+        remedy="playbooks/dr-drill.yml",
     )
 
 

@@ -1,0 +1,163 @@
+"""Drills judged: each promise that is missed is named, and what was not done is a finding."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgdr import drilling
+from pgdr.errors import ConfigError
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+from pgdr.policy.load import load_policy
+from pgdr.policy.model import Policy
+
+_POLICY = Path(__file__).resolve().parents[3] / "inventories" / "lab" / "group_vars" / "all" / "policy.yml"
+_CHECKS = [
+    {"name": "schemas", "ok": True, "detail": "all 9 of the policy", "fatal": True},
+    {"name": "nothing is archived", "ok": True, "detail": "archive_mode off", "fatal": True},
+]
+_GOOD: dict[str, Any] = {
+    "host": "dr1",
+    "disaster_at": "2026-11-24T02:00:00+00:00",
+    "provisioned": True,
+    "from_cloud": True,
+    "recovery": {
+        "operation": "20261124T020100Z-ab12",
+        "cluster_name": "erp-lab",
+        "backup_label": "20261123-020000F",
+        "repository": 2,
+        "target": "the end of the archived WAL",
+        "target_lsn": "0/5000000",
+        "reached": "0/5000000",
+        "reached_at": "2026-11-24T01:59:30+00:00",
+        "timeline": 2,
+        "started_at": "2026-11-24T02:00:00+00:00",
+        "finished_at": "2026-11-24T02:10:00+00:00",
+        "disaster_at": "2026-11-24T02:00:00+00:00",
+        "rto_seconds": 600.0,
+        "rpo_seconds": 30.0,
+        "heartbeat_at": "2026-11-24T01:59:01+00:00",
+        "phases": [{"name": "restore and replay", "started_at": "2026-11-24T02:01:00+00:00", "seconds": 400.0}],
+        "host_phases": [],
+        "set_aside": [],
+        "checks": _CHECKS,
+        "phases_off": ["arm", "dns", "notify"],
+    },
+    "client": {"answered_at": "2026-11-24T02:09:00+00:00", "newest_at": "2026-11-24T01:59:20+00:00"},
+    "tests": {"command": "make test", "status": 0, "seconds": 12.0, "tail": "200 passed"},
+    "findings": [],
+}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(_POLICY)
+
+
+def _judged(policy: Policy, **changes: Any) -> drilling.Verdict:
+    """Judge the good drill with some keys changed: ``recovery__rto_seconds`` is one of ``recovery``."""
+    content = deepcopy(_GOOD)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = content
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return drilling.judge(drilling.read_drill(json.dumps(content), "test"), policy)
+
+
+def test_a_drill_that_kept_every_promise_passes(policy: Policy) -> None:
+    verdict = _judged(policy)
+    assert verdict.passed
+    assert verdict.findings == []
+    assert (verdict.client_rto_seconds, verdict.client_rpo_seconds) == (540.0, 40.0)
+    assert {item.answer for item in verdict.items} == {drilling.Answer.DONE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"recovery__rto_seconds": 14_401.0}, "RTO: 14401 s; the objective is 4h"),
+        (
+            {
+                "recovery__reached_at": "2026-11-24T01:44:59+00:00",
+                "recovery__heartbeat_at": "2026-11-24T01:44:59+00:00",
+            },
+            "RPO: 901 s; the objective is 15m",
+        ),
+        (
+            {"recovery__reached_at": None, "recovery__heartbeat_at": None},
+            "RPO: not measured; the objective is 15m",
+        ),
+        ({"recovery__heartbeat_at": None}, "RPO by the heartbeat: not measured; the objective is 15m"),
+        ({"client__answered_at": "2026-11-24T07:00:00+00:00"}, "RTO by a client: 18000 s; the objective is 4h"),
+        ({"client__newest_at": "2026-11-24T01:00:00+00:00"}, "RPO by a client: 3600 s; the objective is 15m"),
+        (
+            {"tests": {"command": "make test", "status": 2, "seconds": 3.0, "tail": "1\n2 failed"}},
+            "the application's tests pass: make test: exit status 2 after 3s: 2 failed",
+        ),
+        (
+            {"recovery__checks": [{**_CHECKS[0], "ok": False, "detail": "missing: sales"}]},
+            "all 9 schemas are back: missing: sales",
+        ),
+        (
+            {"recovery__checks": [_CHECKS[0], {**_CHECKS[1], "ok": False, "detail": "archive_mode on"}]},
+            "nothing is lost short of the target: nothing is archived: archive_mode on",
+        ),
+        ({"from_cloud": False}, "restored from a repository that is off every host: repository 2, 20261123-020000F"),
+    ],
+)
+def test_a_promise_that_was_missed_fails_it_and_is_a_finding(
+    policy: Policy, changes: dict[str, Any], missed: str
+) -> None:
+    verdict = _judged(policy, **changes)
+    assert not verdict.passed
+    assert missed in verdict.findings
+
+
+def test_what_production_archived_after_the_disaster_hides_no_loss(policy: Policy) -> None:
+    """It lived on: the restore holds more than there was when the disaster was declared."""
+    plan = {"name": "plan", "started_at": "2026-11-24T02:20:00+00:00", "seconds": 10.0}
+    late = {"recovery__phases": [plan], "recovery__reached_at": "2026-11-24T02:05:09+00:00"}
+    assert _judged(policy, **late).rpo_seconds == 0.0
+    verdict = _judged(policy, **late, production_lived=True)
+    assert verdict.rpo_seconds == 901.0
+    assert "RPO: 901 s; the objective is 15m" in verdict.findings
+
+
+def test_what_was_not_done_is_a_finding_and_no_failure(policy: Policy) -> None:
+    verdict = _judged(policy, tests=None, client=None, provisioned=False, findings=["no coffee"])
+    assert verdict.passed
+    assert len(verdict.findings) == 4
+    assert "the application's tests pass: not run: give -e drill_tests_command" in verdict.findings
+    assert verdict.findings[-1] == "no coffee"
+
+
+def test_it_is_kept_where_report_and_status_read_it(policy: Policy, tmp_path: Path) -> None:
+    host = HostConfig(
+        stanza="erp",
+        cluster_name="erp-lab",
+        database="erp",
+        postgresql_version=17,
+        data_directory=tmp_path,
+        bin_directory=tmp_path,
+        state_directory=tmp_path,
+    )
+    drill = drilling.read_drill(json.dumps(_GOOD), "test")
+    number = drilling.record(host, drill, drilling.judge(drill, policy))
+    [entry] = list(Journal(host.journal_path).entries())
+    assert (entry.seq, entry.operation, entry.result) == (number, "drill", "ok")
+    assert (entry.details["rto_seconds"], entry.details["client_rto_seconds"]) == (600.0, 540.0)
+    assert entry.times == {"restore and replay": 400.0}
+    assert datetime.fromisoformat(entry.details["disaster_at"]) == datetime(2026, 11, 24, 2, tzinfo=UTC)
+
+
+def test_another_file_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="is not the record of a drill: host"):
+        drilling.read_drill("{}", "drill.json")
