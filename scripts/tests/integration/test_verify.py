@@ -65,7 +65,8 @@ def verify(host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
 
     def run(*arguments: str) -> tuple[int, dict[str, Any]]:
-        command = ["--config", str(config), "verify", "--policy", str(_POLICY), "--output", "json", *arguments]
+        command = ["--config", str(config), "verify", "--no-archives", "--policy", str(_POLICY), "--output", "json"]
+        command += arguments
         code = main(command)
         out, err = capfd.readouterr()
         document: dict[str, Any] = json.loads(out) if out else {}

@@ -44,6 +44,7 @@ class StoredObject:
         thawing: a restore from a cold class is running.
         readable: it can be fetched now.
         digest: SHA-256 of its content in hexadecimal digits, as noted at upload.
+        checksum: the same as the server has worked it out; empty where it knows only those of parts, or none.
     """
 
     key: str
@@ -52,6 +53,7 @@ class StoredObject:
     thawing: bool = False
     readable: bool = True
     digest: str = ""
+    checksum: str = ""
 
 
 class Bucket:
@@ -173,7 +175,7 @@ class Bucket:
 
         with explained(self.name, key):
             try:
-                found = self.client.head_object(Bucket=self.name, Key=key)
+                found = self.client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
                 if error.response["Error"]["Code"] in _MISSING:
                     return None
@@ -188,6 +190,7 @@ class Bucket:
             thawing='ongoing-request="true"' in restore,
             readable=storage_class not in _COLD or thawed,
             digest=found.get("Metadata", {}).get(_DIGEST, ""),
+            checksum=_whole(found.get("ChecksumSHA256", "")),
         )
 
     def keys(self, prefix: str) -> Iterator[StoredObject]:
@@ -364,6 +367,11 @@ def _require_digest(path: Path, found: str, wanted: str) -> None:
         raise NotProvenError(
             f"{path} has another checksum than when it was written", remedy="pgdr archives verify, then archive again"
         )
+
+
+def _whole(checksum: str) -> str:
+    """The server's checksum in hexadecimal digits; one of checksums of parts ends with their number."""
+    return "" if "-" in checksum else base64.b64decode(checksum).hex()
 
 
 def _base64(digest: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -160,8 +160,8 @@ class LocalStore:
         except OSError as error:
             raise OperationFailedError(f"cannot remove {target}: {error.strerror}", remedy="run as postgres") from error
 
-    def expired(self, retention: timedelta, now: datetime) -> list[LocalArchive]:
-        """The archives that may go: past their retention, and a younger one is verified.
+    def expired(self, retention: timedelta, now: datetime, held: Collection[str] = ()) -> list[LocalArchive]:
+        """The archives that may go: past their retention, held by nobody, and a younger one is verified.
 
         So the last verified one stays however old it is, and so does everything younger than it: an archive that
         nobody has read pushes out nothing.
@@ -169,7 +169,8 @@ class LocalStore:
         archives = self.archives()
         verified = [archive.label for archive in archives if archive.verified_at is not None]
         newest = verified[-1] if verified else ""
-        return [archive for archive in archives if now - archive.kept_since > retention and archive.label < newest]
+        late = [archive for archive in archives if now - archive.kept_since > retention and archive.label < newest]
+        return [archive for archive in late if archive.label not in held]
 
     def typical_size(self) -> int | None:
         """Bytes of the newest archive whose manifest can be read."""

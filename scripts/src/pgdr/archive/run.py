@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -105,6 +105,7 @@ def make_archive(
     wait: float = 0.0,
     on_wait: WaitMessage | None = None,
     on_progress: Progress | None = None,
+    held: Collection[str] = (),
 ) -> ArchiveReport:
     """Make an archive of the ERP database on the backup volume, then remove those past their retention.
 
@@ -115,6 +116,7 @@ def make_archive(
         wait: seconds to wait for another archive to end; 0 gives way at once.
         on_wait: told who is waited for.
         on_progress: told bytes written and bytes expected.
+        held: labels that people hold: they stay.
 
     Raises:
         BusyError: another archive is being made.
@@ -127,7 +129,7 @@ def make_archive(
     journal = Journal(config.journal_path, config.cluster_name)
     try:
         with Supervisor(), operation_lock(config, "archive", scope=ARCHIVES, wait=wait, on_wait=on_wait):
-            report = work.run(timedelta(seconds=local.retention.seconds))
+            report = work.run(timedelta(seconds=local.retention.seconds), held)
     except PgdrError as error:
         journal.append(operation="archive", result="failed", details={"error": str(error)})
         raise
@@ -158,7 +160,7 @@ def make_past_archive(
     """
     work = _Archive(past, policy, LocalStore(folder), jobs or os.cpu_count() or 1, on_progress)
     with Supervisor():
-        return work.run(timedelta.max).archive
+        return work.run(timedelta.max, held=()).archive
 
 
 def _facts(report: ArchiveReport) -> dict[str, Any]:
@@ -189,7 +191,7 @@ class _Archive:
         self._on_progress = on_progress
         self._times: dict[str, float] = {}
 
-    def run(self, retention: timedelta) -> ArchiveReport:
+    def run(self, retention: timedelta, held: Collection[str]) -> ArchiveReport:
         program = dump.find_program(self._config)
         began = datetime.now(UTC)
         while (self._store.root / label_of(began)).exists():  # labels count seconds
@@ -215,7 +217,7 @@ class _Archive:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        expired = self._store.expired(retention, datetime.now(UTC))
+        expired = self._store.expired(retention, datetime.now(UTC), held)
         for old in expired:
             self._store.remove(old.folder)
         notes = self._notes(retention)

@@ -47,6 +47,8 @@ def archive(
     """
     from pgdr.archive.run import make_archive  # noqa: PLC0415 - start-up time, see main
     from pgdr.cli.options import policy_of  # noqa: PLC0415
+    from pgdr.retention.archives import ARCHIVES_PLACE  # noqa: PLC0415
+    from pgdr.retention.holds import holds_file  # noqa: PLC0415
 
     host, rules = invocation(context).host, policy_of(policy)
     with byte_progress("archive") as progress:
@@ -57,6 +59,7 @@ def archive(
             wait=seconds_of(wait),
             on_wait=waiting,
             on_progress=progress,
+            held=holds_file(host).read().at_place(ARCHIVES_PLACE),
         )
     copies: list[Uploaded] = []
     failure: PgdrError | None = None

@@ -26,7 +26,7 @@ def expire(
     policy: POLICY = None,
     output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
-    """Remove backups that no rule keeps, each by name, in every repository.
+    """Remove backups that no rule keeps, each by name, in every repository, and archives on the volume.
 
     A backup goes only when a newer verified one reaches back as far as the policy promises; what a person holds
     stays. Without a verified backup nothing goes.

@@ -8,7 +8,7 @@ import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
-from pgdr.cli.options import FORMAT
+from pgdr.cli.options import FORMAT, POLICY
 from pgdr.cli.output import OutputFormat
 from pgdr.errors import RefusedError
 
@@ -18,21 +18,37 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Keep backup
 @app.command()
 def add(
     context: typer.Context,
-    label: Annotated[str, typer.Argument(help="The backup set, as pgdr info lists it.")],
+    label: Annotated[
+        str, typer.Argument(help="The backup set, as pgdr info lists it, or the archive, as pgdr archives list does.")
+    ],
     reason: Annotated[str, typer.Option(help="Why, for whoever finds it in five years.")],
     repo: Annotated[int | None, typer.Option("--repo", min=1, help="In this repository only.")] = None,
+    policy: POLICY = None,
 ) -> None:
-    """Hold a backup set: it, and what it builds on, stays until it is released.
+    """Hold a backup set, and what it builds on, or an archive on the volume: it stays until it is released.
+
+    Copies in the cloud go by the bucket's own rules, which no host may change: fetch an archive first to hold it.
 
     \b
-    Example:
+    Examples:
       pgdr hold add 20261124-020000F --reason 'litigation 2026-17'
+      pgdr hold add 20261124_030000 --reason 'litigation 2026-17'
     """
-    from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415 - start-up time, see main
+    from pgdr.archive.names import is_label  # noqa: PLC0415 - start-up time, see main
+    from pgdr.cli.archives import store_of  # noqa: PLC0415
+    from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
     from pgdr.proof.look import now  # noqa: PLC0415
     from pgdr.retention import holds  # noqa: PLC0415
+    from pgdr.retention.archives import ARCHIVES_PLACE  # noqa: PLC0415
 
     host = invocation(context).host
+    if is_label(label):
+        if repo is not None:
+            raise RefusedError(f"{label} is an archive, and in no repository", remedy="leave --repo out")
+        store_of(policy).find(label)
+        made = holds.add(host, label, reason, now(), place=ARCHIVES_PLACE)
+        output.result(f"archive {made.label} is held by {made.person}: {made.reason}")
+        return
     if PgBackRest(host).info(repo).find(label, repo) is None:
         raise RefusedError(f"no repository holds a set {label}", remedy="see pgdr info")
     made = holds.add(host, label, reason, now(), place=f"repository {repo}" if repo else "")

@@ -30,10 +30,16 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Take a full backup where archived WAL is lost for good.")
     ] = True,
+    archives: Annotated[
+        bool, typer.Option("--archives/--no-archives", help="The logical archives too, here and in the cloud.")
+    ] = True,
     policy: POLICY = None,
     output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Read every repository whole: checksums, WAL without a hole, page errors, age, size, the server's claims.
+
+    Logical archives follow: on the volume each is read to its last row once and by checksum from then on, copies in the
+    cloud are held against the server's own checksums. With --repo they are left out.
 
     Sets that are whole get the mark "verified"; the last of them is never expired. Ends with 0 when nothing is
     red, 5 when something is not proven, 7 when a repository does not answer, 6 when another verification runs.
@@ -44,9 +50,12 @@ def verify(
     """
     from pgdr.proof import verify as work  # noqa: PLC0415 - start-up time, see main
 
-    report = work.verify(
-        invocation(context).host, policy_of(policy), repository=repo, repair=repair, listener=_listener()
-    )
+    host, rules = invocation(context).host, policy_of(policy)
+    report = work.verify(host, rules, repository=repo, repair=repair, listener=_listener())
+    if archives and repo is None:
+        from pgdr.proof.archives import verify_archives  # noqa: PLC0415
+
+        report.checks += verify_archives(host, rules, output.message)
     if output_format is OutputFormat.JSON:
         output.json_result(work.document(report))
     else:

@@ -15,6 +15,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.policy.model import Policy
 from pgdr.proof.look import now
 from pgdr.proof.marks import marks_file
+from pgdr.retention.archives import ArchivesPlace
 from pgdr.retention.holds import holds_file
 from pgdr.retention.places import Place, RepositoryPlace
 from pgdr.retention.plan import Plan, make_plan
@@ -43,7 +44,10 @@ def places_of(config: HostConfig, policy: Policy) -> list[Place]:
     """All places whose copies this host looks after."""
     client = PgBackRest(config)
     marks = marks_file(config).read()
-    return [RepositoryPlace(client, repository, policy, marks) for repository in policy.repositories]
+    places: list[Place] = [RepositoryPlace(client, repository, policy, marks) for repository in policy.repositories]
+    if policy.archives is not None:
+        places.append(ArchivesPlace(config, policy.archives, marks))
+    return places
 
 
 def expire(config: HostConfig, places: Sequence[Place], *, plan_only: bool, wait: float = 0.0) -> list[Expired]:

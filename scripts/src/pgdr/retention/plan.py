@@ -48,6 +48,7 @@ class Rule:
         cap: the longest that anything may stay (erasure).
         floor: the shortest that the longest slot must stay (law), and who asks for it.
         floor_by: the framework that asks.
+        standalone: a copy restores its own moment only: none is kept for the time between it and the next.
     """
 
     window: timedelta
@@ -55,6 +56,7 @@ class Rule:
     cap: timedelta | None = None
     floor: timedelta | None = None
     floor_by: str = ""
+    standalone: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def make_plan(copies: Iterable[Copy], rule: Rule, now: datetime, held: Mapping[s
     reasons: dict[str, list[str]] = {copy.label: [] for copy in ordered}
     alone = [copy for copy in ordered if not copy.base]
     start = now - rule.window
-    anchor = _anchor(alone, start)
+    anchor = _anchor(alone, now if rule.standalone else start)
     for copy in alone:
         if copy.at > start:
             reasons[copy.label].append("in the window")
