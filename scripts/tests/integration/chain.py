@@ -84,6 +84,8 @@ def policy_in(folder: Path, floor: str, shared: Sequence[dict[str, str]] = ()) -
     """The lab's policy, with another floor for side instances."""
     source = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())
     source["recovery_policy"]["side_instances"] = {"disk_floor": floor}
+    (folder / "archives").mkdir(exist_ok=True)
+    source["recovery_policy"]["archives"]["local"]["path"] = str(folder / "archives")
     source["recovery_policy"]["recovery"].pop("smoke_queries")  # they ask the ERP
     source["recovery_policy"]["tenancy"] = {"column": "tenant_id", "shared": list(shared)}
     path = folder / f"policy-{floor}.yml"

@@ -237,6 +237,31 @@ def test_one_database_alone(world: World) -> None:
         world.pgdr("side", "stop", "one")
 
 
+def test_tables_and_schemas_are_restored_from_a_point_in_time(world: World) -> None:
+    """A side instance is in recovery: rows of unlogged tables, which no WAL brings back, are left out of it."""
+    world.site.cluster.execute("create unlogged table if not exists fleeting as select 1 as one", "erp")
+    world.archive()
+    lsn = world.site.cluster.value("select pg_current_wal_insert_lsn()::text")
+    world.mark("after the copy")
+    world.archive()
+    world.pgdr("side", "start", "--uncapped", "--name", "past", "--target-lsn", lsn)
+    try:
+        consent = ["--confirm", world.host.cluster_name, "--policy", str(world.host.policy_path)]
+        world.pgdr("restore", "table", "public.marks", "--into", "marks_then", "--side", "past", *consent)
+        then = world.site.cluster.value("select string_agg(what, '|' order by what) from marks_then", "erp")
+        assert set(then.split("|")) == world.rows("past")
+        assert "after the copy" not in then
+        assert "after the copy" in world.site.cluster.value("select string_agg(what, '|') from marks", "erp")
+        both = ["--side", "past", "--archive", "2026-01-01", "--policy", str(world.host.policy_path)]
+        refused = world.pgdr("restore", "table", "public.marks", "--missing-only", *both, expect=ExitCode.USAGE)
+        assert "one source of the past" in refused.stderr
+        # Nothing is left of the archive that was made for it.
+        assert list((world.host.policy_path.parent / "archives").iterdir()) == []
+    finally:
+        world.pgdr("side", "stop", "past")
+        world.site.cluster.execute("drop table if exists marks_then", "erp")
+
+
 def test_refusals_say_what_can_be_had(world: World) -> None:
     def refused(*arguments: str, config: Path | None = None) -> str:
         here = World(world.site, world.host, config or world.config)

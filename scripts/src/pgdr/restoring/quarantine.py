@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -102,6 +103,7 @@ def throwaway_role(
         )
     )
     try:
+        _tablespaces(admin, "grant create on tablespace {} to {}", name)
         for role in member_of:
             admin.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), sql.Identifier(name)))
         with tempfile.TemporaryDirectory(prefix="pgdr-login-", dir=config.run_directory) as folder:
@@ -112,8 +114,21 @@ def throwaway_role(
             environment.pop("PGUSER", None)
             yield Login(name, _door(config, name, password), environment, password)
     finally:
-        with suppress(psycopg.Error):
-            admin.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+        _drop_role(admin, name)
+
+
+def _drop_role(admin: Connection[TupleRow], role: str) -> None:
+    """Drop a throw-away role; one that still owns something stays, for ``pgdr cleanup``."""
+    with suppress(psycopg.Error):
+        _tablespaces(admin, "revoke all on tablespace {} from {}", role)
+        admin.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+
+
+def _tablespaces(admin: Connection[TupleRow], statement: LiteralString, role: str) -> None:
+    """Run a statement for each tablespace of this server: what a dump holds may have lain in any of them."""
+    rows = admin.execute("select spcname from pg_catalog.pg_tablespace where spcname !~ '^pg_'").fetchall()
+    for (name,) in rows:
+        admin.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(role)))
 
 
 def _door(config: HostConfig, role: str, password: str) -> str:
@@ -297,8 +312,7 @@ def drop(config: HostConfig, database: str, login_role: str | None = None) -> No
     with connected(config, "postgres", application_name="pgdr restore") as admin:
         admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
         if login_role is not None:
-            with suppress(psycopg.Error):
-                admin.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(login_role)))
+            _drop_role(admin, login_role)
 
 
 def processors(jobs: int | None) -> int:
