@@ -245,8 +245,10 @@ def test_the_data_is_what_the_replica_had(rebuilt: tuple[str, dict[str, Any]], d
 
 def test_who_was_erased_did_not_come_back(rebuilt: tuple[str, dict[str, Any]], dr1: Host, notes: Notes) -> None:
     """The backup is older than the erasure: the play removed the tenant again, and says so; all others are there."""
-    said, _ = rebuilt
+    said, report = rebuilt
     assert "rows removed again" in said
+    (check,) = [check for check in report["checks"] if check["name"] == "erasures"]
+    assert check["detail"] == "1 erasures in the ledger, 1 subjects removed again"
     assert dr1.sql(ROWS.format(notes["erased"])) == "0"
     assert dr1.sql("SELECT count(*) FROM core.tenants") == "49"
     (one,) = json.loads(dr1.pgdr("erasures", "list", "--output", "json").stdout)

@@ -26,6 +26,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.proof.look import now
 from pgdr.proof.marks import Proven, record_archive_proven, record_proven
 from pgdr.status.recent import known_file
+from pgdr.surgery.ledger import Ledger
 
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import Site
@@ -95,6 +96,18 @@ def test_a_proven_host_is_green_and_says_what_it_could_do(host: HostConfig, run:
     code, text = run("status", "--monitor")
     assert text.startswith(("PGDR OK - ", "PGDR WARNING - "))
     assert "rpo=" in text
+
+
+def test_an_erasure_that_has_not_left_the_host_is_red(host: HostConfig, run: Run, made_site: Site) -> None:
+    ledger = Ledger(host)
+    ledger.intend(ledger.subject("4711"), "core.tenants.id", ("1", "here.1"), 3)
+    try:
+        code, document = run("status", "--output", "json")
+        assert (code, _bad(document)) == (ExitCode.NOT_PROVEN, {"erasure-ledger": "red"})
+        assert any("1 entries of the erasure ledger are on this host only" in c["text"] for c in document["checks"])
+    finally:
+        for path in host.state_directory.glob("erasures*"):
+            path.unlink()
 
 
 def test_a_second_look_lists_only_what_is_new(host: HostConfig, run: Run, made_site: Site) -> None:

@@ -17,11 +17,12 @@ from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.options import POLICY
 from pgdr.cli.output import OutputFormat
+from pgdr.cli.recovery_plan import behind_text, show_plan
 from pgdr.errors import RefusedError
 
 if TYPE_CHECKING:
     from pgdr.journal import Journal
-    from pgdr.recovery.model import Plan, RecoveryState
+    from pgdr.recovery.model import RecoveryState
     from pgdr.recovery.state import StateStore
     from pgdr.recovery.verify import Check
 
@@ -30,7 +31,6 @@ app = typer.Typer(
     help="Bring this host's cluster back from a repository: plan, run, watch, verify, finish.",
 )
 
-_TIME = "%Y-%m-%d %H:%M:%S+00:00"
 _Format = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
 
 _Isolated = Annotated[bool, typer.Option("--isolated", help="A drill's cluster: it must not archive.")]
@@ -124,10 +124,10 @@ def plan(
             store.archive(old)
         store.save(RecoveryState(plan=decided))
     if output_format is OutputFormat.JSON:
-        more = {"target_text": decided.target.text, "resumed": resumed, "behind_text": _behind_text(decided)}
+        more = {"target_text": decided.target.text, "resumed": resumed, "behind_text": behind_text(decided)}
         output.json_result({**decided.model_dump(mode="json"), **more})
         return
-    _show_plan(decided, resumed)
+    show_plan(decided, resumed)
 
 
 def _require_same(old: RecoveryState, repo: int, target_text: str, backup_set: str) -> None:
@@ -139,46 +139,6 @@ def _require_same(old: RecoveryState, repo: int, target_text: str, backup_set: s
         f"was begun and is not finished (stage {old.stage})",
         remedy="run it again with the same target, or give it up with: pgdr recover abandon",
     )
-
-
-def _show_plan(decided: Plan, resumed: bool) -> None:
-    from rich.table import Table  # noqa: PLC0415
-
-    title = "Recovery plan (taken up again)" if resumed else "Recovery plan"
-    table = Table(title=title, show_header=False, title_justify="left")
-    for label, value in plan_rows(decided):
-        table.add_row(label, value)
-    output.console().print(table)
-    for warning in decided.warnings:
-        output.message(f"warning: {warning}")
-
-
-def _behind_text(decided: Plan) -> str:
-    if decided.behind_seconds is None:
-        return "unknown: the archive's last segments hold no transaction"
-    return f"{output.seconds_text(decided.behind_seconds)} of work before the disaster are not in this archive"
-
-
-def plan_rows(decided: Plan) -> list[tuple[str, str]]:
-    """The lines of a plan as a person reads them."""
-    last = f"{decided.wal_last_commit_at:{_TIME}}" if decided.wal_last_commit_at else "unknown"
-    rows = [
-        ("cluster", f"{decided.cluster_name} (system identifier {decided.system_identifier})"),
-        ("from", f"{decided.place or f'repository {decided.repository}'}, stanza {decided.stanza}"),
-        (
-            "backup set",
-            f"{decided.backup_label} ({decided.backup_type}, {decided.backup_stop_at:{_TIME}})",
-        ),
-        ("target", decided.target.text),
-        ("archive ends", f"{decided.wal_end_lsn} in {decided.wal_end_segment}, last transaction {last}"),
-        ("behind", _behind_text(decided)),
-        ("into", decided.data_directory),
-        ("size", f"{output.bytes_text(decided.backup_bytes)}, free {output.bytes_text(decided.free_bytes)}"),
-    ]
-    rows += [("set aside", f"{source} -> {kept}") for source, kept in decided.set_aside]
-    if decided.stop_first:
-        rows.append(("stopped first", "the cluster that runs here now"))
-    return rows
 
 
 @app.command()
@@ -259,8 +219,11 @@ def verify(
     Example: pgdr recover verify --schema auth --schema sales
     """
     from pgdr.recovery import verify as proof  # noqa: PLC0415
+    from pgdr.surgery.opening import kept_check  # noqa: PLC0415
 
-    checks = proof.verify(invocation(context).host, _required(context), schema or [], isolated=isolated)
+    host, state = invocation(context).host, _required(context)
+    # A phase that a person left out is in the report; here nobody knows.
+    checks = [*proof.verify(host, state, schema or [], isolated=isolated), kept_check(host, state, fatal=False)]
     if output_format is OutputFormat.JSON:
         output.json_result([check.model_dump(mode="json") for check in checks])
     else:
@@ -335,10 +298,12 @@ def finish(
     from pgdr.recovery import verify as proof  # noqa: PLC0415
     from pgdr.recovery.model import Stage  # noqa: PLC0415
     from pgdr.recovery.target import parse_time  # noqa: PLC0415
+    from pgdr.surgery.opening import kept_check  # noqa: PLC0415
 
     host = invocation(context).host
     state = _required(context)
-    checks = [*proof.verify(host, state, schema or [], isolated=isolated), *_smoke_checks(context, policy)]
+    kept = kept_check(host, state, fatal="erasures" not in (off or []))
+    checks = [*proof.verify(host, state, schema or [], isolated=isolated), kept, *_smoke_checks(context, policy)]
     report = proof.make_report(
         state,
         off=off or [],
@@ -349,13 +314,13 @@ def finish(
     )
     proof.require_proven(checks)
     store = _store(context)
-    kept = store.folder / f"{state.plan.operation}.report.json"
+    file = store.folder / f"{state.plan.operation}.report.json"
     closed = state.stage is Stage.FINISHED
     times = {phase.name: phase.seconds for phase in report.phases}
-    if closed and kept.is_file():
-        report = proof.amended(proof.Report.model_validate_json(kept.read_text(encoding="utf-8")), report)
+    if closed and file.is_file():
+        report = proof.amended(proof.Report.model_validate_json(file.read_text(encoding="utf-8")), report)
     document = report.model_dump(mode="json")
-    kept.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     _journal(context).append(operation="recover", result="amended" if closed else "ok", details=document, times=times)
     if not closed:
         state.stage = Stage.FINISHED

@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pgdr.errors import ConfigError, PgdrError, RefusedError
 from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
 from pgdr.policy.model import Policy
 from pgdr.postgres.connection import connected
 from pgdr.recovery.controldata import read_control_data
-from pgdr.recovery.model import Stage
+from pgdr.recovery.model import RecoveryState, Stage
 from pgdr.recovery.replay import leave_nothing, wait_until_open
 from pgdr.recovery.run import stop_leftover
 from pgdr.recovery.server import ClosedServer, ServerPaths, recovery_settings
 from pgdr.recovery.state import StateStore
+from pgdr.recovery.verify import Check
 from pgdr.surgery.erase import Replayed, Request, replay
 from pgdr.surgery.ledger import Ledger
 from pgdr.surgery.shipping import CloudLedger
 
+_CHECK = "erasures"
 _OPEN_ANYWAY = "do not open the service before; where nobody was ever erased: --skip-tags erasures"
 
 
@@ -98,6 +102,30 @@ def _reachable(config: HostConfig) -> Iterator[HostConfig]:
         server.stop()
     finally:
         leave_nothing(server)
+
+
+def kept_check(config: HostConfig, state: RecoveryState, *, fatal: bool) -> Check:
+    """Say whether who was erased was removed again from the recovered cluster, from what the journal has of it.
+
+    Args:
+        config: what this host is.
+        state: the recovery.
+        fatal: without it the recovery is not proven.
+    """
+    promoted = max((phase.started_at for phase in state.phases if phase.name == "promote"), default=None)
+    replays = [
+        entry.details
+        for entry in Journal(config.journal_path).entries()
+        if (entry.operation, entry.result, entry.details.get("before")) == ("erasures replay", "ok", "opening")
+        and promoted is not None
+        and datetime.fromisoformat(entry.at) >= promoted
+    ]
+    if not replays:
+        detail = "the erasure ledger was not replayed before the cluster opened (pgdr erasures replay --before-opening)"
+        return Check(name=_CHECK, ok=False, detail=detail, fatal=fatal)
+    removed = sum(len(details.get("removed", {})) for details in replays)
+    found = f"{replays[-1].get('erasures', 0)} erasures in the ledger, {removed} subjects removed again"
+    return Check(name=_CHECK, ok=True, detail=found)
 
 
 def _answers(config: HostConfig) -> bool:

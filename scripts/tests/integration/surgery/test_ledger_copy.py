@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ import pytest
 import yaml
 
 from pgdr.cli.main import main
-from pgdr.errors import ExitCode
+from pgdr.errors import ExitCode, NotProvenError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.load import load_policy
+from pgdr.recovery.model import PhaseTime, RecoveryState
+from pgdr.recovery.verify import require_proven
+from pgdr.surgery.opening import kept_check
 from pgdr.surgery.shipping import ledger_checks, ship_pending
 
 if TYPE_CHECKING:
@@ -238,6 +242,29 @@ def test_a_second_ledger_is_refused_before_anything_is_erased(pair: Pair, old: M
     before = pair.image()
     assert old.erase("2")[0] == ExitCode.NOT_PROVEN
     assert pair.image() == before
+
+
+def test_a_recovery_is_not_proven_before_the_ledger_was_replayed(
+    old: Machine, new: Machine, s3: Any, escrowed: Callable[[], None]
+) -> None:
+    """On the recovered cluster: a replay that was before its promotion is one of another cluster."""
+
+    def promoted_now() -> RecoveryState:
+        phase = PhaseTime(name="promote", started_at=datetime.now(UTC), seconds=1)
+        return RecoveryState.model_construct(phases=[phase])
+
+    old.erase("1")
+    escrowed()
+    first = promoted_now()
+    assert not kept_check(new.config, first, fatal=True).ok
+    new.open()
+    check = kept_check(new.config, first, fatal=True)
+    assert (check.ok, check.detail) == (True, "1 erasures in the ledger, 1 subjects removed again")
+    second = promoted_now()
+    with pytest.raises(NotProvenError, match="was not replayed before the cluster opened"):
+        require_proven([kept_check(new.config, second, fatal=True)])
+    new.open()
+    assert kept_check(new.config, second, fatal=True).detail == "1 erasures in the ledger, 0 subjects removed again"
 
 
 def test_where_nobody_was_erased_no_server_is_asked(new: Machine, s3: Any) -> None:
