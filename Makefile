@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/molecule/resources
 PYTHON := .venv/bin/python
 
-.PHONY: help setup lock lint test nightly drill bench clean
+.PHONY: help setup lock lint test nightly drill faults bench clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ nightly: setup ## Row surgery on 500 hostile schemas made at random, and the who
 
 drill: setup ## Build the lab, protect an ERP database, destroy it, rebuild it elsewhere, prove it, print RTO and RPO
 	@$(PYTHON) -m drill run
+
+faults: setup ## Make silent faults in a lab one by one: when are people told, is it cured, what is lost
+	@$(PYTHON) -m faults run
 
 bench: setup ## Ratios against the bare tools and the requirement's scripts, side by side in one run
 	@$(PYTHON) -m bench run

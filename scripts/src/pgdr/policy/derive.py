@@ -410,6 +410,7 @@ def alerts(policy: Policy) -> Alerts:
         "heartbeat": schedule.heartbeat,
         "archive": schedule.archive,
         "verify": schedule.verify,
+        "archive-verify": schedule.verify if policy.archives is not None else None,
         "expire": schedule.expire,
         "rehearsal": schedule.rehearsal,
         "configuration": schedule.configuration,

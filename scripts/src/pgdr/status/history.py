@@ -10,7 +10,14 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 
 #: Name of a job in the schedule to the operation in the journal; backups are told apart by what was asked for.
-_JOBS = {"verify": "verify", "expire": "expire", "archive": "archive", "rehearsal": "rehearse", "drill": "drill"}
+_JOBS = {
+    "verify": "verify",
+    "expire": "expire",
+    "archive": "archive",
+    "archive-verify": "archives verify",
+    "rehearsal": "rehearse",
+    "drill": "drill",
+}
 
 
 @dataclass
@@ -34,7 +41,11 @@ def read_history(config: HostConfig) -> History:
     """Read the journal for the ends of jobs."""
     history = History()
     try:
-        for entry in Journal(config.journal_path).entries():
+        journal = Journal(config.journal_path)
+        broken = journal.verify().problem
+        if broken is not None:
+            history.problem = f"{journal.path}, line {broken.line}: {broken.what}"
+        for entry in journal.entries():
             at = datetime.fromisoformat(entry.at)
             history.begun = history.begun or at
             for job in _jobs_of(entry.operation, str(entry.details.get("requested", ""))):
@@ -45,7 +56,7 @@ def read_history(config: HostConfig) -> History:
                     text = str(entry.details.get("message") or entry.details.get("error") or entry.result)
                     history.failed[job] = (at, text)
     except PgdrError as error:
-        history.problem = str(error)
+        history.problem = history.problem or str(error)
     return history
 
 

@@ -198,6 +198,7 @@ def test_alerts_follow_the_schedule(changed: Changed) -> None:
         "incremental": 5 * 3600,
         "heartbeat": 180,
         "verify": 30 * 3600,
+        "archive-verify": 30 * 3600,
         "expire": 30 * 3600,
         "rehearsal": 7 * 86_400 * 5 // 4,
         "drill": 92 * 86_400,

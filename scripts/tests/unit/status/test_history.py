@@ -1,0 +1,67 @@
+"""What the status reads in the journal: the ends of jobs, and whether anybody has written in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+from pgdr.status.history import read_history
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostConfig:
+    return HostConfig(
+        stanza="erp",
+        cluster_name="erp-test",
+        database="erp",
+        postgresql_version=17,
+        data_directory=tmp_path,
+        bin_directory=tmp_path,
+        state_directory=tmp_path,
+    )
+
+
+@pytest.fixture
+def journal(host: HostConfig) -> Journal:
+    journal = Journal(host.journal_path, host.cluster_name)
+    for number in range(3):
+        journal.append(operation="verify", result="ok", details={"number": number})
+    return journal
+
+
+def test_an_unbroken_journal_is_no_problem(host: HostConfig, journal: Journal) -> None:
+    history = read_history(host)
+    assert history.problem == ""
+    assert set(history.last_ok) == {"verify"}
+
+
+def test_an_edited_entry_is_named(host: HostConfig, journal: Journal) -> None:
+    lines = journal.path.read_text().splitlines(keepends=True)
+    journal.path.write_text(lines[0] + lines[1].replace('"ok"', '"no"') + lines[2])
+    assert "line 2: entry 2 was edited" in read_history(host).problem
+
+
+def test_an_end_that_was_cut_off_shows(host: HostConfig, journal: Journal) -> None:
+    lines = journal.path.read_text().splitlines(keepends=True)
+    journal.path.write_text(lines[0])
+    assert "2 entries are missing at the end, up to number 3" in read_history(host).problem
+
+
+def test_a_part_of_a_rehearsal_is_not_the_scheduled_one(host: HostConfig, journal: Journal) -> None:
+    journal.append(operation="rehearse", result="ok", details={"requested": "archive"})
+    assert "rehearsal" not in read_history(host).last_ok
+    journal.append(operation="rehearse", result="ok", details={"requested": "all"})
+    assert "rehearsal" in read_history(host).last_ok
+    journal.append(operation="rehearse", result="not proven", details={"requested": "all", "message": "set X"})
+    assert read_history(host).failed["rehearsal"][1] == "set X"
+
+
+def test_a_drill_and_an_archives_verification_are_jobs_too(host: HostConfig, journal: Journal) -> None:
+    journal.append(operation="drill", result="not proven", details={"message": "RTO: too long"})
+    journal.append(operation="archives verify", result="ok", details={})
+    history = read_history(host)
+    assert history.failed["drill"][1] == "RTO: too long"
+    assert "archive-verify" in history.last_ok
