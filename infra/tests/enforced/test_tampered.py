@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,8 +21,10 @@ from botocore.exceptions import ClientError
 from lab import engine
 from lab.paths import REPOSITORY, LabPaths
 from pgdr.cli.main import main
-from pgdr.errors import ExitCode
+from pgdr.errors import ExitCode, UnreachableError
 from pgdr.policy.cloud import Layout
+from pgdr.tamper.history import Version
+from pgdr.tamper.versions import Place
 from tests.enforced.host import Host, configure
 from tests.enforced.store import BUCKET, LAYOUT, Enforced, identity_policies
 
@@ -175,6 +181,7 @@ def test_everything_that_the_writer_may_do_is_undone(site: Site, capfd: pytest.C
 
     as_of = ["--as-of", found["last_good"]]
     _consent_is_asked(site, as_of)
+    _breaks_off(site, as_of)
     assert site.pgdr("rebuild", *as_of, "--confirm", "erp-lab") == 0
     capfd.readouterr()
     assert site.pgdr("rebuild", *as_of, "--plan", "--output", "json") == 0
@@ -196,6 +203,62 @@ def test_a_rebuild_is_no_theft_and_the_next_theft_is_seen(site: Site, capfd: pyt
     thief.delete_object(Bucket=BUCKET, Key=f"{_LAYOUT.backups}backup.info")
     assert site.pgdr("examine") == ExitCode.NOT_PROVEN
     assert "backup.info deleted" in capfd.readouterr().out
+
+
+def _breaks_off(site: Site, as_of: list[str]) -> None:
+    """The network goes in the middle: the info files are not back, so nobody takes it for whole."""
+    calls = count()
+
+    def bring_back(self: Place, version: Version) -> None:
+        if next(calls) >= 3:
+            raise UnreachableError("the network is gone")
+        original(self, version)
+
+    original = Place.bring_back
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Place, "bring_back", bring_back)
+        assert site.pgdr("rebuild", *as_of, "--confirm", "erp-lab") == ExitCode.UNREACHABLE
+    assert "error" in site.host.pgbackrest("restore-reader", "--stanza=erp info", check=False).stdout
+
+
+def test_the_play_looks_and_refuses_while_the_thief_can_write(site: Site) -> None:
+    """What it changes was tried above; here it goes up to the plan, with the theft of the test before."""
+    code, out = _play(site)
+    assert code != 0
+    assert "Revoke the stolen keys first" in out
+    code, out = _play(site, "-e", "plan_only=true")
+    assert code == 0, out
+    assert "what: backup.info" in out
+    assert "1 objects come back" in out
+
+
+def _play(site: Site, *more: str) -> tuple[int, str]:
+    """Run the play on this machine, and return its exit code and what it said."""
+    path = os.pathsep.join(path for path in sys.path if path)
+    given = {
+        "host_pgdr": [
+            *("env", f"PYTHONPATH={path}", f"PGDR_POLICY={site.policy}", sys.executable, "-m", "pgdr.cli.main"),
+            *site.arguments,
+        ],
+        "recovery_policy": yaml.safe_load(site.policy.read_text())["recovery_policy"],
+        "postgresql_data_directory": site.host.data,
+        "ansible_become": False,
+        "ansible_python_interpreter": sys.executable,
+    }
+    inventory = site.policy.with_name("hosts.ini")
+    inventory.write_text("[database]\nproduction ansible_connection=local\n")
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    play = "playbooks/dr-repository-tampered.yml"
+    done = subprocess.run(
+        [program, "-i", str(inventory), play, "-e", json.dumps(given), *more],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def _consent_is_asked(site: Site, as_of: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pgdr.surgery.scope import Scope
 
 _ADVISORY = "select pg_try_advisory_xact_lock(hashtextextended('pgdr surgery', 0))"
 _ROUNDS = 100
+_MANY = 10_000
 
 SaveManifest = Callable[[str, tuple[images.TableImage, ...]], None]
 
@@ -78,6 +80,27 @@ def ask_all(connection: Connection[TupleRow], ground: Ground) -> list[Conflict]:
     return [found for finding in findings(connection, ground) if (found := ask(connection, finding)) is not None]
 
 
+@contextmanager
+def _in_bulk(connection: Connection[TupleRow], ground: Ground) -> Iterator[None]:
+    """Questions about many rows that were just written, which the planner's statistics do not know of.
+
+    It takes such a table for empty and looks at all of it once for each row: a million rows would never end. Of few
+    rows that is the best way, of many one walk through each table is.
+    """
+    written = sum(
+        number
+        for stage in ground.stages.values()
+        for kind, number in ground.count(connection, stage).items()
+        if kind in WRITTEN
+    )
+    if written <= _MANY:
+        yield
+        return
+    connection.execute("set local enable_nestloop = off")
+    yield
+    connection.execute("set local enable_nestloop = on")
+
+
 def carry_out(
     connection: Connection[TupleRow],
     ground: Ground,
@@ -126,9 +149,11 @@ def carry_out(
         saved = [images.save_table(connection, stage, folder) for stage in changing]
     apply.become_replica(connection)
     apply.change(connection, ground)
-    apply.hold_parents(connection, ground)
+    with _in_bulk(connection, ground):
+        apply.hold_parents(connection, ground)
     apply.run_hooks(connection, tenant, [(hook.name, hook.sql) for hook in hooks])
-    references = checks.references_hold(connection, ground)
+    with _in_bulk(connection, ground):
+        references = checks.references_hold(connection, ground)
     checks.deferrable_rules_hold(connection, ground)
     sums = {}
     for stage in ground.stages.values():
