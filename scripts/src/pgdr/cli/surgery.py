@@ -165,6 +165,9 @@ class Journey:
     ) -> None:
         """Plan, ask, do it, and show what was done.
 
+        Who has consented in the command is not asked, so past and present are read once, under the locks, and not
+        for the plan before.
+
         Args:
             work: does it, or only plans it.
             name: what a person types for consent.
@@ -175,17 +178,21 @@ class Journey:
         """
         from pgdr.surgery.records import recorded  # noqa: PLC0415 - start-up time, see main
 
-        report = work(True)
-        if plan_only:
-            self._show_plan_only(report.plan)
-            return
-        self._ask(report.plan, name, confirm)
+        consented = confirm == name and not plan_only
+        if not consented:
+            report = work(True)
+            if plan_only:
+                self._show_plan_only(report.plan)
+                return
+            self._ask(report.plan, name, confirm)
         with recorded(self._host, self.command, wait=self.wait, on_wait=waiting, **details) as record:
             report = work(False)
             record.details["operation"] = report.operation
             record.details["rows_changed"] = report.outcome.changed if report.outcome else 0
             record.times.update(report.times)
             afterwards()
+        if consented and self.output_format is OutputFormat.TABLE:
+            show_plan(report.plan, self.sharing)
         self._show(report.plan, report.outcome, report.operation, report.times)
 
     def undo(self, operation: str, confirm: str | None, *, plan_only: bool) -> None:
