@@ -288,8 +288,11 @@ pg1-user=postgres
 
 _RESTORE_WRAPPER = """\
 #!/bin/sh
+# A recovery in place names no folder of its own, a side instance does.
+spool="${{4:-{etc}/..}}/spool"
+locks="${{4:+$4/lock-files}}"
 exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
-    --spool-path="$4/spool" --lock-path="$4/lock-files" "--repo=$1" archive-get "$2" "$3"
+    --spool-path="$spool" --lock-path="${{locks:-{etc}/../lock}}" "--repo=$1" archive-get "$2" "$3"
 """
 
 

@@ -53,6 +53,8 @@ def run(host: HostConfig, capfd: pytest.CaptureFixture[str]) -> Run:
         heartbeat.beat(host)
         config = str(host.state_directory.parent / "host.yml")
         policy = ["--policy", str(_POLICY)] if arguments[0] in {"status", "verify", "expire"} else []
+        # The lab's policy names archives that this site does not have.
+        policy += ["--no-archives"] if arguments[0] == "verify" else []
         code = main(["--config", config, *arguments, *policy])
         out, err = capfd.readouterr()
         return code, json.loads(out) if "json" in arguments else out + err

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import psycopg
 import pytest
 import yaml
@@ -443,8 +444,9 @@ def test_the_command_plans_asks_and_takes_back(
 
 
 def test_who_was_erased_does_not_come_home_with_a_table(
-    new_pair: PairFactory, shop: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    new_pair: PairFactory, shop: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], aws: None
 ) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-generic-backups-prod")
     pair = new_pair(shop)
     host = Host(pair, tmp_path)
     pair.run("delete from shop.orders where id = 1")
