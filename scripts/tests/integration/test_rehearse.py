@@ -136,8 +136,11 @@ def test_all_three_are_restored_looked_through_and_proven(world: World) -> None:
     assert set(parts) == {"backup", "point", "archive"}
     rows = world.site.cluster.value('select count(*) from sales."Orders; drop"', "erp") + 50
     assert parts["backup"]["rows"] == parts["archive"]["rows"] == rows
-    assert 5050 <= parts["point"]["rows"] < rows
-    assert parts["backup"]["checksum"] == parts["archive"]["checksum"] != parts["point"]["checksum"]
+    # The moment is drawn at random: it may lie behind the last row.
+    assert 5050 <= parts["point"]["rows"] <= rows
+    assert parts["backup"]["checksum"] == parts["archive"]["checksum"]
+    same = parts["point"]["checksum"] == parts["backup"]["checksum"]
+    assert same == (parts["point"]["rows"] == rows)
     for part in parts.values():
         checks = {check["name"]: check for check in part["checks"]}
         for name in ("tables", "sequences", "foreign keys", "constraints", "extensions", "smoke query partners"):

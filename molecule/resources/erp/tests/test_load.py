@@ -61,6 +61,16 @@ def _wait_for(ledger: Path, commits: int, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+def _wait_for_unwritten(cluster: Cluster, size: int = 64 * 1024, seconds: float = 30) -> None:
+    """Wait until so many bytes of WAL are in memory only: anybody's flush, such as a vacuum's, writes all of them."""
+    deadline = time.monotonic() + seconds
+    question = b"SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()"
+    with psycopg.connect(cluster.dsn("postgres"), autocommit=True) as connection:
+        while (row := connection.execute(question).fetchone()) is None or row[0] < size:
+            assert time.monotonic() < deadline, f"less than {size} bytes unwritten within {seconds} s"
+            time.sleep(0.01)
+
+
 def _prove(cluster: Cluster, database: str, sample: Sample, path: Path, reached: str | None = None) -> SurvivorReport:
     """Compare the database with what the ledger says of it; the one statement that all of this is about."""
     ledger = Ledger.read(path)
@@ -104,6 +114,7 @@ def test_commits_lost_with_the_server_are_found(
     try:
         with _load(cluster.dsn(database, "erp_owner"), ledger) as load:
             _wait_for(ledger, 300)
+            _wait_for_unwritten(cluster)
             cluster.kill()
             load.communicate(timeout=30)
     finally:
