@@ -38,6 +38,9 @@ def _close(outcomes: list[Outcome]) -> None:
     skipped = [f"{one.name}: {what}" for one in outcomes for what in one.skipped]
     for line in skipped:
         _console.print(f"SKIPPED {line}", markup=False)
+    for one in outcomes:
+        for what in one.unsteady:
+            _console.print(f"UNSTEADY {one.name}: failed, and passed when it was run again alone: {what}", markup=False)
     # Last, so that whoever sees only the end of a log (CI shows no more) learns what failed.
     for one in outcomes:
         for what in one.faults or ([one.note or "see its log"] if one.failed else []):

@@ -17,6 +17,8 @@ class Outcome:
         failed: checks or tests that failed.
         skipped: names of what was not run, each with the reason.
         faults: names of the tests that failed, each with the first line of why.
+        unsteady: the same of tests that failed and passed when they were run again alone. They count as passed, and are
+            shown last: each is a race, in the test or in what it tests.
         seconds: wall time.
         log: where its output is.
         note: one line for a person.
@@ -27,6 +29,7 @@ class Outcome:
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    unsteady: list[str] = field(default_factory=list)
     seconds: float = 0.0
     log: Path | None = None
     note: str = ""
@@ -62,3 +65,11 @@ def count_junit(path: Path, outcome: Outcome) -> None:
     if ran == 0:
         outcome.failed += 1
         outcome.note = "no test was run"
+
+
+def take_second_try(outcome: Outcome, again: Outcome) -> None:
+    """Let tests that failed count as passed if every one of them passed when they were run again."""
+    if again.failed == 0 and again.passed == outcome.failed == len(outcome.faults):
+        outcome.unsteady, outcome.faults = outcome.faults, []
+        outcome.passed += outcome.failed
+        outcome.failed = 0

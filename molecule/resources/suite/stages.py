@@ -14,11 +14,14 @@ from pathlib import Path
 from lab import engine
 from pgdr.errors import OperationFailedError
 from suite import programs
-from suite.outcome import Outcome, count_junit
+from suite.outcome import Outcome, count_junit, take_second_try
 
 ROOT = Path(__file__).resolve().parents[3]
 LOGS = ROOT / ".lab" / "test"
 _BIN = Path(sys.executable).parent
+
+# So many failed tests are run again alone; more are no accident.
+_FEW = 3
 
 Stage = Callable[[], Outcome]
 
@@ -104,7 +107,7 @@ def python_tests() -> Outcome:
     """Run every pytest suite that needs no container."""
     others = (path for path in ROOT.glob("molecule/resources/*/tests") if path.parent.name != "lab")
     folders = ["scripts/tests", *sorted(str(path) for path in others)]
-    return _pytest("python", folders, "-n", "2", "--dist", "loadscope", PATH=programs.ensure(), **_engine())
+    return run_pytest("python", folders, "-n", "2", "--dist", "loadscope", PATH=programs.ensure(), **_engine())
 
 
 def _engine() -> dict[str, str]:
@@ -118,22 +121,39 @@ def _engine() -> dict[str, str]:
 
 def infra_tests() -> Outcome:
     """Run the tests of the cloud side that need no container."""
-    return _pytest("infra", ["infra/tests"], "--ignore=infra/tests/enforced")
+    return run_pytest("infra", ["infra/tests"], "--ignore=infra/tests/enforced")
 
 
 def lab_tests() -> Outcome:
     """Run the tests of the lab itself, and the cloud's policies in force on its S3 server, one after the other."""
-    return _pytest("lab", ["molecule/resources/lab/tests", "infra/tests/enforced"])
+    return run_pytest("lab", ["molecule/resources/lab/tests", "infra/tests/enforced"])
 
 
-def _pytest(name: str, folders: list[str], *options: str, **environment: str) -> Outcome:
+def run_pytest(name: str, folders: list[str], *options: str, **environment: str) -> Outcome:
+    """Run pytest; a few tests that failed are run again alone, and named as unsteady if they pass then.
+
+    Args:
+        name: of the stage; its log and results are called so.
+        folders: with tests, or files.
+        options: for the first run.
+        environment: more of it.
+    """
     outcome = Outcome(name, log=LOGS / f"{name}.log")
     log = _fresh(outcome)
     junit = LOGS / f"{name}.xml"
     begin = time.monotonic()
-    status = _run([sys.executable, "-m", "pytest", *options, f"--junitxml={junit}", *folders], log, **environment)
-    outcome.seconds = time.monotonic() - begin
+    pytest = [sys.executable, "-m", "pytest"]
+    status = _run([*pytest, *options, f"--junitxml={junit}", *folders], log, **environment)
     count_junit(junit, outcome)
+    if 0 < outcome.failed <= _FEW and outcome.failed == len(outcome.faults):
+        again, second = Outcome(name), LOGS / f"{name}-again.xml"
+        second.unlink(missing_ok=True)
+        alone = ["--last-failed", "--last-failed-no-failures=none", f"--junitxml={second}", *folders]
+        if _run([*pytest, *alone], log, **environment) == 0:
+            count_junit(second, again)
+            take_second_try(outcome, again)
+            status = 0 if outcome.failed == 0 else status
+    outcome.seconds = time.monotonic() - begin
     return _blame(outcome, status)
 
 
