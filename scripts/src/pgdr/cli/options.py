@@ -34,6 +34,9 @@ WAIT = Annotated[
     str, typer.Option(callback=_checked, help="How long to wait for another operation to end: 90m, 2h, 0s.")
 ]
 JOBS = Annotated[int | None, typer.Option(min=1, max=64, help="How much is done at once; default: one a processor.")]
+COLUMN_MAP = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
+]
 POLICY = Annotated[
     Path | None,
     typer.Option(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     from pgdr.surgery.source import PastSource
 
 
+PAST_ARCHIVE = Annotated[
+    str | None,
+    typer.Option(metavar="WHICH", help="Label, date or folder of an archive; without any source the newest one."),
+]
+PAST_DATABASE = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A database of this cluster that holds the past.")
+]
+PAST_SERVICE = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A service of pg_service.conf that leads to the past.")
+]
+
+
 @contextmanager
 def past_of(
     context: typer.Context,
     policy: Path | None,
-    given: dict[str, str],
+    given: Mapping[str, str | None],
     database: str | None = None,
     *,
     wait: float = 0.0,
@@ -30,17 +42,18 @@ def past_of(
     Args:
         context: of the command.
         policy: where archives are.
-        given: the kind of source and its name; none for the newest archive.
+        given: the kinds of source, with the name of the one that is meant; none for the newest archive.
         database: the database that is meant in a side instance; ``None`` for the ERP's.
         wait: seconds to wait for another that reads an archive.
     """
     from pgdr.locks import PAST, operation_lock  # noqa: PLC0415
     from pgdr.surgery.source import LocalDatabase, ServiceDatabase  # noqa: PLC0415 - start-up time, see main
 
-    if len(given) > 1:
-        raise typer.BadParameter(f"name one source of the past, not {len(given)}: {', '.join(given)}")
+    named = {kind: name for kind, name in given.items() if name is not None}
+    if len(named) > 1:
+        raise typer.BadParameter(f"name one source of the past, not {len(named)}: {', '.join(named)}")
     host = invocation(context).host
-    kind, name = next(iter(given.items()), ("archive", ""))
+    kind, name = next(iter(named.items()), ("archive", ""))
     if kind == "service":
         yield ServiceDatabase(name)
     elif kind == "database":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -14,7 +13,7 @@ from pgdr.cli import output, rows, tenant
 from pgdr.cli.archive import waiting
 from pgdr.cli.context import invocation
 from pgdr.cli.erased import keeper
-from pgdr.cli.options import FORMAT, JOBS, POLICY, WAIT, seconds_of
+from pgdr.cli.options import COLUMN_MAP, FORMAT, JOBS, POLICY, WAIT, seconds_of
 from pgdr.cli.output import OutputFormat
 from pgdr.cli.sources import ARCHIVE, SIDE, archive_of
 from pgdr.errors import PgdrError, RefusedError
@@ -222,9 +221,7 @@ def table(
     children: Annotated[
         bool, typer.Option("--with-children", help="Also the tables that refer to these by foreign keys.")
     ] = False,
-    column_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
-    ] = None,
+    column_map: COLUMN_MAP = None,
     archive: ARCHIVE = "",
     side: SIDE = "",
     plan: PLAN = False,

@@ -10,9 +10,9 @@ import typer
 from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.erased import keeper, require_not_erased
-from pgdr.cli.options import POLICY
+from pgdr.cli.options import COLUMN_MAP, POLICY
 from pgdr.cli.output import OutputFormat
-from pgdr.cli.past import past_of
+from pgdr.cli.past import PAST_ARCHIVE, PAST_DATABASE, PAST_SERVICE, past_of
 from pgdr.cli.surgery import Journey, choices_of, policy_of, progress, waiting
 from pgdr.errors import RefusedError
 
@@ -31,16 +31,9 @@ def rows(
         str | None,
         typer.Option("--side", metavar="NAME", help="A side instance that stands just before it; see pgdr when."),
     ] = None,
-    archive: Annotated[
-        str | None,
-        typer.Option(metavar="WHICH", help="Label, date or folder of an archive; without any source the newest one."),
-    ] = None,
-    source_database: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A database of this cluster that holds the past.")
-    ] = None,
-    source_service: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A service of pg_service.conf that leads to the past.")
-    ] = None,
+    archive: PAST_ARCHIVE = None,
+    source_database: PAST_DATABASE = None,
+    source_service: PAST_SERVICE = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's rows.")] = None,
     children: Annotated[
         bool, typer.Option("--children/--no-children", help="With the rows that hung on them by foreign keys.")
@@ -59,9 +52,7 @@ def rows(
         bool,
         typer.Option("--bring-parents", help="Bring back rows too that returning rows refer to and that are gone."),
     ] = False,
-    column_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
-    ] = None,
+    column_map: COLUMN_MAP = None,
     export: Annotated[
         str, typer.Option(metavar="FORM", help="Write them to files instead: csv, sql, or dump (the whole tables).")
     ] = "",
@@ -118,8 +109,7 @@ def rows(
         _, tenancy = policy_of(policy)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
     keep = keeper(host, policy)
-    named = {kind: name for kind, name in given.items() if name is not None}
-    with past_of(context, policy, named, database, wait=wait) as source:
+    with past_of(context, policy, given, database, wait=wait) as source:
         request = Request(host, source, names, database, children, tenancy, tenant)
         if to is not None:
             _hand_over(host, request, decided, export, to, output_format)

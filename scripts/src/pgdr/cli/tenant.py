@@ -14,9 +14,9 @@ import typer
 from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.erased import require_not_erased
-from pgdr.cli.options import POLICY
+from pgdr.cli.options import COLUMN_MAP, POLICY
 from pgdr.cli.output import OutputFormat
-from pgdr.cli.past import past_of
+from pgdr.cli.past import PAST_ARCHIVE, PAST_DATABASE, PAST_SERVICE, past_of
 from pgdr.cli.surgery import Journey, policy_of
 from pgdr.errors import RefusedError
 
@@ -45,19 +45,12 @@ _Wait = Annotated[int, typer.Option(min=0, help="Seconds to wait for a backup or
 def restore(
     context: typer.Context,
     tenant: Annotated[str | None, typer.Argument(help="The tenant's id, as its column holds it.")] = None,
-    archive: Annotated[
-        str | None,
-        typer.Option(metavar="WHICH", help="Label, date or folder of an archive; without any source the newest one."),
-    ] = None,
+    archive: PAST_ARCHIVE = None,
     source_side: Annotated[
         str | None, typer.Option("--side", metavar="NAME", help="A side instance that is ready; see pgdr side.")
     ] = None,
-    source_database: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A database of this cluster that holds the past.")
-    ] = None,
-    source_service: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A service of pg_service.conf that leads to the past.")
-    ] = None,
+    source_database: PAST_DATABASE = None,
+    source_service: PAST_SERVICE = None,
     undo: Annotated[
         str | None, typer.Option(metavar="OPERATION", help="Take an operation back; see pgdr tenant operations.")
     ] = None,
@@ -75,9 +68,7 @@ def restore(
     bring_shared: Annotated[
         bool, typer.Option("--bring-shared", help="Bring back shared rows that returning rows need and that are gone.")
     ] = False,
-    column_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
-    ] = None,
+    column_map: COLUMN_MAP = None,
     confirm: _Confirm = None,
     database: _Database = None,
     policy: POLICY = None,
@@ -105,8 +96,7 @@ def restore(
     require_not_erased(invocation(context).host, policy, tenant, database)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
     choices = {"mode": mode, "on_conflict": on_conflict, "bring_shared": bring_shared, "column_map": column_map}
-    named = {kind: name for kind, name in given.items() if name is not None}
-    with past_of(context, policy, named, database, wait=wait) as source:
+    with past_of(context, policy, given, database, wait=wait) as source:
         journey.restore(tenant, source, choices, confirm, plan_only=plan)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,10 +22,10 @@ from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Hook
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.surgery import apply, images, operation, shared, staging
-from pgdr.surgery.conflicts import Conflict, Ground, Trouble, ask, findings
+from pgdr.surgery.conflicts import Conflict, Ground, Trouble, ask, findings, prepare
 from pgdr.surgery.diff import Mode
-from pgdr.surgery.drift import ColumnMap
-from pgdr.surgery.model import Schema
+from pgdr.surgery.drift import ColumnMap, Mapping
+from pgdr.surgery.model import Schema, Table
 from pgdr.surgery.operation import Outcome
 from pgdr.surgery.plan import Notes, Plan, table_plans
 from pgdr.surgery.scope import Scope
@@ -152,6 +152,48 @@ class Homecoming(ABC):
             live: in the transaction of the change.
             gate: keep others from what would be in the way; a plan alone needs no locks.
         """
+
+    def note_untouched(self, wanted: Iterable[Table], mapped: Sequence[Mapping]) -> None:
+        """Say which tables have no counterpart in the past."""
+        present = {mapping.table.oid for mapping in mapped}
+        self.notes.notes += [
+            f"{table.label} did not exist then, or is left out: not touched"
+            for table in wanted
+            if table.oid not in present
+        ]
+
+    def bring_over(
+        self,
+        past: Connection[TupleRow],
+        live: Connection[TupleRow],
+        schema: Schema,
+        mapped: Sequence[Mapping],
+        scope: Scope,
+        past_scope: Scope,
+        *,
+        gate: bool,
+    ) -> Ground:
+        """Make the temporary tables of all tables, and fill those of the past.
+
+        Args:
+            past: the source.
+            live: in the transaction of the change.
+            schema: of today.
+            mapped: tables of today with those of the past.
+            scope: which rows are meant today.
+            past_scope: which rows were meant then.
+            gate: hold the tables against changes of their structure.
+        """
+        prepare(live)
+        ground = Ground(schema)
+        if gate:
+            apply.hold_tables(live, [mapping.table for mapping in mapped])
+        for number, mapping in enumerate(mapped, start=1):
+            stage = staging.make(number, mapping, scope)
+            ground.stages[mapping.table.oid] = stage
+            staging.create(live, stage)
+            staging.fill_past(past, live, stage, past_scope, self.progress)
+        return ground
 
     @abstractmethod
     def nothing_there(self, live_rows: int) -> RefusedError:

@@ -12,7 +12,6 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.surgery import apply, diff, staging
 from pgdr.surgery.adopt import adopt
 from pgdr.surgery.catalog import read_schema
-from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.drift import map_tables
 from pgdr.surgery.home import Choices, Homecoming, Report, Staged, silent
 from pgdr.surgery.plan import disputed, look_around, look_at_tenancy
@@ -85,19 +84,8 @@ class _Restore(Homecoming):
         scope.check_value(live)
         past_scope.check_value(past)
         mapped = map_tables(scope.tables, past_ownership.schema, past_scope.tables, self.choices.columns)
-        untouched = {table.oid: table for table in scope.tables}
-        for mapping in mapped:
-            del untouched[mapping.table.oid]
-        self.notes.notes += [f"{t.label} did not exist then, or is left out: not touched" for t in untouched.values()]
-        prepare(live)
-        ground = Ground(schema)
-        if gate:
-            apply.hold_tables(live, [mapping.table for mapping in mapped])
-        for number, mapping in enumerate(mapped, start=1):
-            stage = staging.make(number, mapping, scope)
-            ground.stages[mapping.table.oid] = stage
-            staging.create(live, stage)
-            staging.fill_past(past, live, stage, past_scope, self.progress)
+        self.note_untouched(scope.tables, mapped)
+        ground = self.bring_over(past, live, schema, mapped, scope, past_scope, gate=gate)
         self.notes.blockers += disputed(past, past_scope, "of the past")
         self.lap("read the past")
         if gate and not apply.close_gate(live, scope):

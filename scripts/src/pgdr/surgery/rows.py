@@ -14,9 +14,8 @@ from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Tenancy
 from pgdr.postgres.connection import Connection, TupleRow
-from pgdr.surgery import apply, diff, kin, staging
+from pgdr.surgery import diff, kin, staging
 from pgdr.surgery.catalog import read_schema
-from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.diff import Kind, Mode
 from pgdr.surgery.drift import map_tables
 from pgdr.surgery.home import Choices, Homecoming, Report, Staged, silent
@@ -104,23 +103,10 @@ class RowsHome(Homecoming):
         mapped = map_tables(
             wanted, then, [t for t in then.tables.values() if t.identity in names], self.choices.columns
         )
-        present = {mapping.table.oid for mapping in mapped}
-        self.notes.notes += [
-            f"{table.label} did not exist then, or is left out: not touched"
-            for table in wanted
-            if table.oid not in present
-        ]
+        self.note_untouched(wanted, mapped)
         if self._request.tenant is None:
             self._require_space(past, [mapping.past.oid for mapping in mapped if mapping.past is not None])
-        prepare(live)
-        ground = Ground(schema)
-        if gate:
-            apply.hold_tables(live, [mapping.table for mapping in mapped])
-        for number, mapping in enumerate(mapped, start=1):
-            stage = staging.make(number, mapping, scope)
-            ground.stages[mapping.table.oid] = stage
-            staging.create(live, stage)
-            staging.fill_past(past, live, stage, past_scope, self.progress)
+        ground = self.bring_over(past, live, schema, mapped, scope, past_scope, gate=gate)
         self.lap("read the past")
         for stage in ground.stages.values():
             staging.fill_matching(live, stage)
