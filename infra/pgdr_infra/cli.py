@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,8 @@ import typer
 from typer.main import get_command
 
 from pgdr.cli import output
-from pgdr.errors import ConfigError, ExitCode, PgdrError
+from pgdr.edge import exit_code
+from pgdr.errors import ConfigError
 from pgdr.policy import load_policy, require_sound
 from pgdr.policy.cloud import the_repository
 from pgdr.policy.units import Size
@@ -117,17 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name, or ``None`` for this process's own.
     """
-    try:
-        get_command(app)(args=argv, prog_name="pgdr-infra")
-    except PgdrError as error:
-        output.error(str(error))
-        return int(error.exit_code)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(ExitCode.FAILED if end.code else ExitCode.OK)
-    except Exception:  # noqa: BLE001 - the last line of defence: a bug ends with a traceback and its own code
-        traceback.print_exc(file=sys.stderr)
-        return int(ExitCode.BUG)
-    return int(ExitCode.OK)
+    return exit_code(get_command(app), argv, name="pgdr-infra", say=output.error)
 
 
 if __name__ == "__main__":

@@ -15,26 +15,13 @@ from drill.client import ErpClient
 from drill.expect import Notes
 from drill.host import Host
 from drill.running import until
+from drill.steps import pytest_configure, pytest_runtest_makereport  # noqa: F401 - pytest's hooks
 from drill.watcher import ArgumentWatcher
 from lab.api import Lab
 
 SAMPLE_MEGABYTES = 40
 # Above PostgreSQL's default, which the lab has.
 RAISED_CONNECTIONS = 137
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that this scenario uses."""
-    config.addinivalue_line("markers", "step: the tests after it build on it")
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """End the run when a step fails: everything after it would fail for the same reason."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.failed and item.get_closest_marker("step"):
-        item.session.shouldfail = f"{item.name} failed, and what follows builds on it"
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from drill.play import lab_folder
 from lab import doctor, lifecycle
 from lab.api import Lab
 from lab.state import all_names
-from pgdr.errors import ExitCode, OperationFailedError, PgdrError, RefusedError
+from pgdr.edge import exit_code
+from pgdr.errors import OperationFailedError, PgdrError, RefusedError
 
 # In the order in which they are run: the last one leaves the protected cluster's repository to another host.
 CASES: dict[str, Callable[[Ground], list[Row]]] = {
@@ -129,14 +130,11 @@ class _Clock:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; the codes are those of ``pgdr``."""
-    try:
-        app(args=argv, prog_name="bench")
-    except PgdrError as error:
-        _console.print(f"bench: error: {error}", markup=False, style="red")
-        return int(error.exit_code)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(ExitCode.OK if end.code is None else ExitCode.FAILED)
-    return int(ExitCode.OK)
+    return exit_code(app, argv, name="bench", say=_error)
+
+
+def _error(line: str) -> None:
+    _console.print(f"bench: error: {line}", markup=False, style="red")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from drill.play import lab_folder
 from drill.scenario import Drill, Size, require_proven
 from lab import doctor, lifecycle
 from lab.state import all_names
-from pgdr.errors import PgdrError
+from pgdr.edge import exit_code
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Rehearse the disaster in the lab.")
 # A log has no width of its own: the tables need one.
@@ -49,16 +49,13 @@ def run(
     _console.print("[bold green]Proven: the restored database is the lost one.[/bold green]")
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
-    try:
-        app(standalone_mode=False)
-    except PgdrError as error:
-        _console.print(f"drill: error: {error}", markup=False, style="red")
-        return int(error.exit_code)
-    except typer.Exit as end:
-        return end.exit_code
-    return 0
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; the codes are those of ``pgdr``."""
+    return exit_code(app, argv, name="drill", say=_error)
+
+
+def _error(line: str) -> None:
+    _console.print(f"drill: error: {line}", markup=False, style="red")
 
 
 if __name__ == "__main__":

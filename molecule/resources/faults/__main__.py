@@ -19,7 +19,8 @@ from faults.measure import Row, measure
 from lab import doctor, lifecycle
 from lab.api import Lab
 from lab.state import all_names
-from pgdr.errors import NotProvenError, PgdrError, RefusedError
+from pgdr.edge import exit_code
+from pgdr.errors import NotProvenError, RefusedError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make silent faults in a lab, and see who notices.")
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
@@ -117,16 +118,13 @@ def _show(rows: list[Row]) -> None:
     _console.print(f"report: {(lab_folder('faults') / 'report.json').relative_to(ROOT)}", markup=False)
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
-    try:
-        app(standalone_mode=False)
-    except PgdrError as error:
-        _console.print(f"faults: error: {error}", markup=False, style="red")
-        return int(error.exit_code)
-    except typer.Exit as end:
-        return end.exit_code
-    return 0
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; the codes are those of ``pgdr``."""
+    return exit_code(app, argv, name="faults", say=_error)
+
+
+def _error(line: str) -> None:
+    _console.print(f"faults: error: {line}", markup=False, style="red")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,7 @@ from lab import doctor as doctor_module
 from lab import images, lifecycle
 from lab.paths import LabPaths
 from lab.state import LabState, all_names, load
-from pgdr.errors import ExitCode, PgdrError
+from pgdr.edge import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +31,6 @@ app = typer.Typer(
 s3_app = typer.Typer(help="The S3 server of a lab.", no_args_is_help=True)
 app.add_typer(s3_app, name="s3")
 
-_INTERRUPTED = 130
 
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True, soft_wrap=True)
@@ -220,22 +218,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code; what each means is in :class:`pgdr.errors.ExitCode`.
     """
-    try:
-        app(argv, prog_name="lab")
-    except PgdrError as error:
-        _err.print(f"lab: error: {escape(str(error))}", highlight=False)
-        return int(error.exit_code)
-    except SystemExit as end:
-        return _exit_code(end)
-    except Exception:  # noqa: BLE001 (the outermost edge: anything unexpected is a bug, and is shown whole)
-        traceback.print_exc()
-        return int(ExitCode.BUG)
-    return int(ExitCode.OK)
+    return exit_code(app, argv, name="lab", say=_error)
 
 
-def _exit_code(end: SystemExit) -> int:
-    """Usage errors and interrupts as typer ends them, in our own codes."""
-    if end.code == _INTERRUPTED:
-        _err.print("lab: interrupted; run the command again to finish", highlight=False)
-        return int(ExitCode.FAILED)
-    return end.code if isinstance(end.code, int) else int(ExitCode.OK)
+def _error(line: str) -> None:
+    _err.print(f"lab: error: {escape(line)}", highlight=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,11 @@ import pytest
 from drill.client import ErpClient
 from drill.expect import Notes
 from drill.host import Host
-from drill.play import ROOT, environment
+from drill.play import ROOT
+from drill.steps import Plays, pytest_configure, pytest_runtest_makereport  # noqa: F401 - pytest's hooks
 from lab.api import Lab
 
 FILES = Path(__file__).parents[1] / "files"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that this scenario uses."""
-    config.addinivalue_line("markers", "step: the tests after it build on it")
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """End the run when a step fails: everything after it would fail for the same reason."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.failed and item.get_closest_marker("step"):
-        item.session.shouldfail = f"{item.name} failed, and what follows builds on it"
 
 
 @pytest.fixture(scope="session")
@@ -62,40 +48,10 @@ def app1(lab: Lab) -> Host:
     return host
 
 
-class Plays:
-    """Runs a playbook to its end and says what it said."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-
-    def run(self, playbook: str, extra: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
-        """Run a playbook, named from the top of the repository, against the lab's inventory."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventories/lab", playbook]
-        argv += ["-e", json.dumps(dict(extra))]
-        return subprocess.run(
-            argv,
-            check=False,
-            cwd=ROOT,
-            env=environment(self.lab.name),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-
-    def error(self, playbook: str, extra: Mapping[str, object]) -> str:
-        """Run a playbook that must fail, and return its one line."""
-        done = self.run(playbook, extra)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("[ERROR]: ")]
-        assert done.returncode != 0, done.stdout
-        assert len(lines) == 1, done.stdout + done.stderr
-        return lines[0]
-
-
 @pytest.fixture(scope="session")
 def plays(lab: Lab) -> Plays:
     """What runs playbooks."""
-    return Plays(lab)
+    return Plays(lab, ROOT, seconds=900)
 
 
 @pytest.fixture(scope="session")

@@ -23,20 +23,20 @@ COMPLETE: dict[str, Any] = {
 
 
 def test_a_unit_that_is_not_there_is_named(app1: Host, plays: Any) -> None:
-    error = plays.error(PLAY, {**COMMON, "application_unit": "erp-none.service"})
+    error = plays.error(PLAY, **{**COMMON, "application_unit": "erp-none.service"})
     assert "erp-none.service does not start on app1" in error
     assert "Could not find the requested service" in error
 
 
 def test_an_engine_that_is_not_there_is_named(app1: Host, plays: Any) -> None:
-    error = plays.error(PLAY, {"application_kind": "compose"})
+    error = plays.error(PLAY, application_kind="compose")
     assert "app1 has neither docker with its compose plugin nor podman-compose" in error
     assert "Nothing was started" in error
 
 
 def test_no_health_ends_with_the_units_last_words(app1: Host, plays: Any) -> None:
     """The unit runs, its database is away: the line says what the unit itself wrote."""
-    error = plays.error(PLAY, {**COMPLETE, "application_health_seconds": 6})
+    error = plays.error(PLAY, **{**COMPLETE, "application_health_seconds": 6})
     assert "http://localhost:8080/health did not answer 200 within 6 s on app1" in error
     assert "not healthy: database 192.0.2.1" in error.partition("Last words: ")[2]
 

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from drill.client import ErpClient
 from drill.host import Host
-from drill.play import ROOT, environment
+from drill.play import ROOT
+from drill.steps import Plays, pytest_configure, pytest_runtest_makereport  # noqa: F401 - pytest's hooks
 from lab.api import Lab
 
 SAMPLE_MEGABYTES = 40
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that this scenario uses."""
-    config.addinivalue_line("markers", "step: the tests after it build on it")
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """End the run when a step fails: everything after it would fail for the same reason."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.failed and item.get_closest_marker("step"):
-        item.session.shouldfail = f"{item.name} failed, and what follows builds on it"
 
 
 @pytest.fixture(scope="session")
@@ -63,42 +46,7 @@ def victim(erp: ErpClient, db1: Host) -> str:
     return db1.sql("SELECT max(id::text) FROM core.tenants")
 
 
-class Plays:
-    """Runs a playbook to its end."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    def run(self, playbook: str, extra: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
-        """Run a playbook against the lab's inventory, as a person would who cannot be asked."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventories/lab", f"playbooks/{playbook}"]
-        return subprocess.run(
-            [*argv, "-e", json.dumps(dict(extra))],
-            check=False,
-            cwd=ROOT,
-            env=environment(self._lab.name),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-
-    def succeed(self, playbook: str, **extra: object) -> str:
-        """Run a playbook that must succeed, with consent; what it said."""
-        done = self.run(playbook, {"restore_confirm": "erp-lab", **extra})
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-        return done.stdout
-
-    def error(self, playbook: str, **extra: object) -> str:
-        """Run a playbook that must fail, and return its one line."""
-        done = self.run(playbook, extra)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("[ERROR]: ")]
-        assert done.returncode != 0, done.stdout
-        assert len(lines) == 1, done.stdout + done.stderr
-        return lines[0]
-
-
 @pytest.fixture(scope="session")
 def plays(lab: Lab) -> Plays:
     """What runs playbooks."""
-    return Plays(lab)
+    return Plays(lab, ROOT / "playbooks", seconds=600)

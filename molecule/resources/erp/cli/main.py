@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -19,7 +18,7 @@ from erp.create import Wanted
 from erp.create import create as create_sample
 from erp.load.generator import Load, Options, Summary
 from erp.relations import make_relations
-from pgdr.errors import ExitCode, PgdrError
+from pgdr.edge import exit_code
 
 _MIB = 2**20
 _REPORT_SECONDS = 10
@@ -185,14 +184,4 @@ def main(argv: list[str] | None = None) -> int:
         argv: the arguments without the program's name, or ``None`` for this process's own.
     """
     logging.basicConfig(stream=sys.stderr, format="erp: %(message)s", level=logging.WARNING)
-    try:
-        app(args=argv, prog_name="erp")
-    except PgdrError as error:
-        _say(f"error: {' '.join(str(error).split())}")
-        return int(error.exit_code)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(ExitCode.OK if end.code is None else ExitCode.FAILED)
-    except Exception:  # noqa: BLE001 - a bug ends with a traceback and its own code
-        traceback.print_exc(file=sys.stderr)
-        return int(ExitCode.BUG)
-    return int(ExitCode.OK)
+    return exit_code(app, argv, name="erp", say=lambda line: _say(f"error: {' '.join(line.split())}"))

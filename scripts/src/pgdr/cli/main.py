@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-import traceback
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from typer.main import get_command
 from pgdr import __version__
 from pgdr.cli import output
 from pgdr.cli.context import Invocation
-from pgdr.errors import ExitCode, PgdrError
+from pgdr.edge import exit_code
 
 # Name of the sub-command to the module of this package that holds its `app`, in the order of the help.
 COMMANDS: dict[str, str] = {
@@ -55,7 +54,6 @@ COMMANDS: dict[str, str] = {
     "kit": "pgdr.cli.kit",
     "policy": "pgdr.cli.policy",
 }
-_INTERRUPTED = 130
 _COMPLETION = frozenset({"install_completion", "show_completion"})
 
 
@@ -149,28 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name, or ``None`` for this process's own.
     """
-    try:
-        _command()(args=argv, prog_name="pgdr")
-    except PgdrError as error:
-        output.error(str(error))
-        return int(error.exit_code)
-    except SystemExit as end:
-        return _exit_code(end)
-    except Exception:  # noqa: BLE001 - the last line of defence: a bug ends with a traceback and its own code
-        traceback.print_exc(file=sys.stderr)
-        output.message("this is a bug: please report it with the lines above")
-        return int(ExitCode.BUG)
-    return int(ExitCode.OK)
-
-
-def _exit_code(end: SystemExit) -> int:
-    """Keep our codes below 126: higher ones have a meaning of their own to shells and to PostgreSQL."""
-    if end.code is None:
-        return int(ExitCode.OK)
-    if end.code == _INTERRUPTED:
-        output.error("interrupted")
-        return int(ExitCode.FAILED)
-    return end.code if isinstance(end.code, int) else int(ExitCode.FAILED)
+    return exit_code(_command(), argv, name="pgdr", say=output.error)
 
 
 if __name__ == "__main__":
