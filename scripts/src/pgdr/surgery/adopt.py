@@ -52,9 +52,14 @@ def _candidates(stages: dict[int, Stage], stage: Stage, scope: TenantScope, adop
             )
             for part in stage.key
         )
+        # A key is unique: what has a row of its own in scope has none elsewhere. Mostly that is all, and then the
+        # table, which may be large and without a fitting index, is not read once more.
         queries.append(
-            sql.SQL("select t.tableoid as tab, t.ctid as tid from {past} as s join {rows} as t on {match}").format(
-                past=stage.past, rows=stage.table.rows, match=match
+            sql.SQL(
+                "select t.tableoid as tab, t.ctid as tid from (select * from {past} as p where not exists"
+                " (select from {live} as l where {here})) as s join {rows} as t on {match}"
+            ).format(
+                past=stage.past, live=stage.live, here=stage.key_match("p", "l"), rows=stage.table.rows, match=match
             )
         )
     one = scope.ownership.owned[stage.table.oid]
