@@ -108,6 +108,13 @@ CALLS: dict[str, Call] = {
     "add WAL": _put("pgbackrest/archive/erp/16-1/new"),
     "add an archive": _put("archive/daily/erp/new"),
     "add to the journal": _put("journal/erp/new"),
+    "add to a host's journal": _put("journal/erp/hosts/db1-0a1b2c3d/0f3c9a1be2d45c77/00000001.json"),
+    "see what was hidden in the journal": lambda c, _w: c.list_object_versions(
+        Bucket=BUCKET, Prefix="journal/erp/hosts/", Delimiter="/"
+    ),
+    "delete a version of the journal": lambda c, _w: c.delete_object(
+        Bucket=BUCKET, Key="journal/erp/seed", VersionId=VERSIONS["journal/erp/seed"]
+    ),
     "add in parts": _multipart,
     "add to another stanza": _put("pgbackrest/backup/other/new"),
     "add elsewhere": _put("new"),
@@ -155,6 +162,8 @@ ALLOWED: dict[str, set[str]] = {
         "add WAL",
         "add an archive",
         "add to the journal",
+        "add to a host's journal",
+        "see what was hidden in the journal",
         "add in parts",
         "add with the store's key",
         "hide a backup",
@@ -167,6 +176,7 @@ ALLOWED: dict[str, set[str]] = {
         "read own",
         "read an old version",
         "read the journal",
+        "see what was hidden in the journal",
         "read the replica",
     },
     "auditor": {
@@ -177,6 +187,7 @@ ALLOWED: dict[str, set[str]] = {
         "list all that is below the stanzas",
         "list everything",
         "read the journal",
+        "see what was hidden in the journal",
     },
     "break-glass": {
         "list own",
@@ -185,6 +196,7 @@ ALLOWED: dict[str, set[str]] = {
         "list the stanzas' names",
         "list all that is below the stanzas",
         "list everything",
+        "see what was hidden in the journal",
         "hide a backup",
         "hide many backups",
         "hide many of another stanza",

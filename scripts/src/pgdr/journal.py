@@ -142,14 +142,45 @@ class Journal:
             if lines:
                 self._extend(b"".join(lines), last)
 
+    def replace(self, lines: Sequence[bytes]) -> str:
+        """Put another journal in this one's place; what is here is kept beside it.
+
+        Args:
+            lines: whole lines, proven to be a chain; none for an empty journal.
+
+        Returns:
+            The name of the file that has the old entries; empty where there were none.
+
+        Raises:
+            ConfigError: the journal's folder is missing or not writable.
+            BusyError: another process has held the journal for a minute.
+        """
+        with self._held():
+            aside = ""
+            if self.path.exists():
+                aside = f"{self.path.name}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+                self.path.rename(self.path.with_name(aside))
+            self._head_path.unlink(missing_ok=True)
+            last = parse(lines[-1]) if lines else None
+            if last is not None:
+                self._extend(b"".join(lines), Head(last.seq, last.hash))
+            sync_directory(self.path.parent)
+            return aside
+
     @contextmanager
     def _writing(self) -> Iterator[Head]:
         """Hold the journal for a block that adds to it, and say what the next entry follows."""
+        with self._held():
+            yield self._repair()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes away from the journal for a block."""
         if not self.path.parent.is_dir():  # the lock library would create it, owned by whoever came first
             raise ConfigError(f"cannot write {self.path}: its folder is missing", remedy="run the role pgdr")
         try:
             with self._lock():
-                yield self._repair()
+                yield
         except Timeout as error:
             raise BusyError(f"another process holds {self._lock_path}", remedy="run again") from error
         except OSError as error:

@@ -200,20 +200,30 @@ class Bucket:
                 for item in page.get("Contents", []):
                     yield StoredObject(item["Key"], item["Size"], item.get("StorageClass", "STANDARD"))
 
-    def folders(self, prefix: str) -> list[str]:
-        """List the names between a prefix and the next slash."""
+    def folders(self, prefix: str, *, ever: bool = False) -> list[str]:
+        """List the names between a prefix and the next slash.
+
+        Args:
+            prefix: where.
+            ever: also those below which everything was hidden.
+        """
+        ask: Any = "list_object_versions" if ever else "list_objects_v2"
         with explained(self.name, prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=prefix, Delimiter="/"
-            )
+            pages: Any = self.client.get_paginator(ask).paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
             found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
         return [name.removeprefix(prefix).rstrip("/") for name in found]
 
-    def first_versions(self, prefix: str) -> dict[str, str]:
-        """The version of each object below a prefix that was written first, whether it was hidden since or not."""
+    def first_versions(self, prefix: str, *, after: str = "") -> dict[str, str]:
+        """The version of each object below a prefix that was written first, whether it was hidden since or not.
+
+        Args:
+            prefix: where.
+            after: leave out keys up to this one; the server does not list them.
+        """
         first: dict[str, tuple[Any, str]] = {}
+        begin: Any = {"KeyMarker": after} if after else {}
         with explained(self.name, prefix):
-            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix)
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix, **begin)
             for item in (item for page in pages for item in page.get("Versions", [])):
                 # S3 lists the newest first, so that of one second the last one listed is the oldest.
                 known = first.get(item["Key"])
@@ -290,21 +300,20 @@ class Bucket:
                     raise
 
 
-def client_of(config: HostConfig, repository: S3Repository, *, region: str | None = None) -> S3Client:
+def client_of(
+    config: HostConfig, repository: S3Repository, *, region: str | None = None, hurried: bool = False
+) -> S3Client:
     """Return boto3's client for the server of a repository, with the repository's own key.
 
     Args:
         config: what this host is; pgBackRest's configuration holds the key.
         repository: the repository.
         region: another region than the repository's.
+        hurried: give up soon: somebody waits, and it is tried again later.
 
     Raises:
         ConfigError: the repository wants a key and the host has none.
     """
-    # Only here: importing boto3 costs half a second, which most commands need not pay.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-
     key = None
     if repository.key_type == "shared":
         key = access_key(config.pgbackrest_config, config.stanza, repository.id)
@@ -312,6 +321,10 @@ def client_of(config: HostConfig, repository: S3Repository, *, region: str | Non
             raise ConfigError(
                 f"repository {repository.id} has no key on this host", remedy="run the role pgbackrest on this host"
             )
+    # Only here: importing boto3 costs half a second, which most commands need not pay.
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
     port = f":{repository.port}" if repository.port else ""
     endpoint = None if repository.endpoint is None else f"https://{repository.endpoint}{port}"
     return boto3.client(
@@ -324,9 +337,9 @@ def client_of(config: HostConfig, repository: S3Repository, *, region: str | Non
         aws_session_token=key.token if key else None,
         config=Config(
             s3={"addressing_style": "path" if repository.uri_style == "path" else "virtual"},
-            retries={"max_attempts": 5, "mode": "standard"},
-            connect_timeout=10,
-            read_timeout=120,
+            retries={"max_attempts": 2 if hurried else 5, "mode": "standard"},
+            connect_timeout=3 if hurried else 10,
+            read_timeout=15 if hurried else 120,
             max_pool_connections=32,
             # Ours are sent with every object; an unknown trailer is refused by servers other than AWS.
             request_checksum_calculation="when_required",

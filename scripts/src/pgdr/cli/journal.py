@@ -12,11 +12,13 @@ import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
+from pgdr.cli.options import POLICY, policy_of
 from pgdr.cli.output import OutputFormat
-from pgdr.errors import NotProvenError, RefusedError
+from pgdr.errors import ConfigError, NotProvenError, RefusedError
 
 if TYPE_CHECKING:
     from pgdr.journal import Journal
+    from pgdr.shipping.journal import Compared, JournalCopy, Stored
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Read and verify the record of every operation.")
 
@@ -80,25 +82,162 @@ def show(
 
 
 @app.command()
-def verify(context: typer.Context, file: _File = None, output_format: _Format = OutputFormat.TABLE) -> None:
-    """Follow the chain of hashes from the first entry to the last; exit code 5 names the first bad one.
+def verify(
+    context: typer.Context,
+    file: _File = None,
+    local: Annotated[bool, typer.Option("--local", help="Follow the chain only; ask no bucket.")] = False,
+    policy: POLICY = None,
+    output_format: _Format = OutputFormat.TABLE,
+) -> None:
+    """Follow the chain of hashes from the first entry to the last, and compare it with the copy in the bucket.
+
+    Exit code 5 names the first bad entry: one that was edited, removed or moved, and also an end that was cut off or a
+    journal that was written anew, which only the copy shows. 7: the chain is unbroken, and the bucket does not answer.
 
     \b
-    Example:
+    Examples:
       pgdr journal verify
+      pgdr journal verify --file journal-of-the-lost-host.jsonl
     """
     journal = _journal(context, file)
     found = journal.verify()
-    problem = found.problem
+    copy = None if local or file is not None else _copy(context, policy, needed=False)
+    compared = copy.compare(thorough=True) if copy is not None else None
+    problem = found.problem if compared is None or compared.problem is None else compared.problem
+    place = copy.place if copy is not None else ""
     if output_format is OutputFormat.JSON:
-        output.json_result({"file": str(journal.path), **asdict(found)})
+        document = {"file": str(journal.path), **asdict(found), "problem": asdict(problem) if problem else None}
+        missing = len(compared.missing) if compared is not None else None
+        output.json_result({**document, "copy": {"place": place, "missing": missing}})
     elif problem is None:
-        output.result(f"{journal.path}: {found.entries} entries, unbroken; last hash {found.head}")
+        against = f"; {place} has {_amount(compared)}" if compared is not None else "; not compared with a copy"
+        output.result(f"{journal.path}: {found.entries} entries, unbroken; last hash {found.head}{against}")
     if problem is not None:
         raise NotProvenError(
             f"{journal.path}, line {problem.line}: {problem.what}",
-            remedy=f"{found.entries} entries before it are good; compare with the copy off this host",
+            remedy=f"{problem.line - 1} entries before it are good; who was on this host? "
+            "pgdr journal fetch brings back what the bucket has",
         )
+
+
+def _amount(compared: Compared) -> str:
+    there = compared.entries - len(compared.missing)
+    return "all of them" if not compared.missing else f"{there} of them; pgdr journal ship copies the rest"
+
+
+@app.command()
+def ship(context: typer.Context, policy: POLICY = None, output_format: _Format = OutputFormat.TABLE) -> None:
+    """Compare the journal with its copy in the bucket, and copy what is not there. `pgdr watch` does it all the time.
+
+    \b
+    Example:
+      pgdr journal ship
+    """
+    copy = _needed_copy(context, policy)
+    sent = copy.ship()
+    if output_format is OutputFormat.JSON:
+        output.json_result({"sent": sent, "place": copy.place})
+    else:
+        output.result(f"{sent} entries were copied to {copy.place}; the journal is there")
+
+
+@app.command()
+def copies(context: typer.Context, policy: POLICY = None, output_format: _Format = OutputFormat.TABLE) -> None:
+    """List the journals in the bucket: of this host, and of those that were this cluster's before it.
+
+    \b
+    Example:
+      pgdr journal copies
+    """
+    found = _needed_copy(context, policy).stored()
+    if output_format is OutputFormat.JSON:
+        output.json_result([asdict(one) for one in found])
+    else:
+        rows = [(one.host, one.journal, str(one.entries)) for one in found]
+        output.table(("host", "journal", "entries"), rows, right=frozenset({"entries"}))
+
+
+@app.command()
+def fetch(
+    context: typer.Context,
+    journal: Annotated[
+        str | None, typer.Argument(help="One of `pgdr journal copies`; default: the one this host lost or changed.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--to", help="Write it to this file and leave this host's journal alone.")
+    ] = None,
+    policy: POLICY = None,
+    output_format: _Format = OutputFormat.TABLE,
+) -> None:
+    """Bring a journal back from the bucket, where this host's was changed; the changed one is kept beside it.
+
+    \b
+    Examples:
+      pgdr journal fetch --to /tmp/was.jsonl      look at it first: diff /tmp/was.jsonl /var/lib/pgdr/journal.jsonl
+      pgdr journal fetch
+      pgdr journal fetch 0f3c9a1be2d45c77 --to old-host.jsonl
+    """
+    copy = _needed_copy(context, policy)
+    if journal is not None and file is None:
+        raise typer.BadParameter("a journal that is named goes to a file: add --to")
+    aside = ""
+    if file is None:
+        entries, aside = copy.restore()
+    else:
+        lines = copy.fetch(_named(copy, journal) if journal is not None else None)
+        entries = len(lines)
+        try:
+            file.write_bytes(b"".join(lines))
+        except OSError as error:
+            raise ConfigError(f"cannot write {file}: {error.strerror}", remedy="name another file") from error
+    if output_format is OutputFormat.JSON:
+        output.json_result({"entries": entries, "set_aside": aside, "file": str(file) if file else None})
+        return
+    kept = f"; what was here is kept as {aside}" if aside else ""
+    output.result(f"{entries} entries came from the bucket{kept}")
+
+
+def _named(copy: JournalCopy, journal: str) -> Stored:
+    found = [one for one in copy.stored() if one.journal == journal]
+    if len(found) != 1:
+        raise RefusedError(f"the bucket has no journal {journal}", remedy="see pgdr journal copies")
+    return found[0]
+
+
+@app.command()
+def renew(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the first entry.")],
+    confirm: Annotated[str, typer.Option(help="The cluster's name: people will ask about this.")],
+    policy: POLICY = None,
+) -> None:
+    """Begin a new journal where the copy in the bucket is no good any more; it names what is there, nothing is lost.
+
+    \b
+    Example:
+      pgdr journal renew --reason 'entry 812 of the copy was forged, incident 7' --confirm erp-production
+    """
+    host = invocation(context).host
+    if confirm != host.cluster_name:
+        raise RefusedError(f"--confirm must name the cluster {host.cluster_name}", remedy="nothing was changed")
+    aside = _needed_copy(context, policy).renew(reason)
+    output.result(f"a new journal was begun{f'; the old one is kept as {aside}' if aside else ''}")
+
+
+def _needed_copy(context: typer.Context, path: Path | None) -> JournalCopy:
+    copy = _copy(context, path, needed=True)
+    if copy is None:
+        raise ConfigError("the policy names no bucket", remedy="the journal's copy needs a repository of type s3")
+    return copy
+
+
+def _copy(context: typer.Context, path: Path | None, *, needed: bool) -> JournalCopy | None:
+    from pgdr.policy.load import DEFAULT_PATH  # noqa: PLC0415 - start-up time, see main
+    from pgdr.shipping.journal import journal_copy  # noqa: PLC0415
+
+    if not needed and path is None and not DEFAULT_PATH.exists():
+        return None  # a host that nobody protects yet
+    return journal_copy(invocation(context).host, policy_of(path))
 
 
 @app.command("append-internal", hidden=True)

@@ -131,6 +131,7 @@ def root(
         level={0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG),
     )
     context.obj = Invocation(config=config, verbose=verbose)
+    context.call_on_close(context.obj.close)
 
 
 def _command() -> Any:

@@ -25,7 +25,8 @@ def watch(
 ) -> None:
     """Look at everything, tell people what has changed, write the metrics, call the dead-man's switch.
 
-    An erasure whose entry in the ledger has not left this host yet is copied first.
+    What was written to the journal and to the erasure ledger is copied to the bucket first, and the journal compared
+    with what is there.
 
     Ends with 0 also when something is red: that has been told. It fails where nobody could be told.
 
@@ -35,12 +36,14 @@ def watch(
     """
     from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
     from pgdr import watch as work  # noqa: PLC0415
+    from pgdr.shipping.journal import ship_journal  # noqa: PLC0415
     from pgdr.status.report import status  # noqa: PLC0415
     from pgdr.status.trend import remember  # noqa: PLC0415
     from pgdr.surgery.shipping import ship_pending  # noqa: PLC0415
 
     host, plan = invocation(context).host, policy_of(policy)
     ship_pending(host, plan)
+    ship_journal(host, plan)
     found = status(host, plan)
     remember(host, found)
     target = metrics or host.metrics_file

@@ -73,6 +73,11 @@ class Layout:
         return f"journal/{self.stanza}/"
 
     @property
+    def journals(self) -> str:
+        """The journals, one folder a host and in it one a journal, one object an entry."""
+        return f"{self.journal}hosts/"
+
+    @property
     def erasures(self) -> str:
         """The erasure ledger, one object an entry."""
         return f"{self.journal}erasures/"

@@ -16,6 +16,7 @@ from pgdr.policy.derive import alerts
 from pgdr.policy.model import Policy
 from pgdr.report.controls import CONTROLS
 from pgdr.retention.holds import holds_file
+from pgdr.shipping.journal import copied_file
 from pgdr.status.trend import trend_file
 
 _DRILLS = ("rehearse", "drill")
@@ -64,6 +65,7 @@ def collect(
             "head": verification.head,
             "problem": asdict(verification.problem) if verification.problem else None,
             "in_period": len(inside),
+            "copied": copied_file(config).read().model_dump(mode="json"),
         },
         "days": days,
         "backups": [_backup(e) for e in inside if e.operation == "backup"],
@@ -194,7 +196,7 @@ def _controls(policy: Policy, document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _amount(section: Any) -> int:
     if isinstance(section, dict):  # the journal
-        return 0 if section.get("problem") else int(section.get("in_period", 0))
+        return 0 if section.get("problem") or section["copied"]["problem"] else int(section.get("in_period", 0))
     good = [item for item in section if not isinstance(item, dict) or item.get("result", "ok") == "ok"]
     if good and isinstance(good[0], dict) and "level" in good[0]:
         return sum(1 for item in good if item.get("level") is not None)

@@ -13,6 +13,7 @@ from pgdr.notify.delivery import delivery_checks
 from pgdr.policy.model import Policy
 from pgdr.proof.findings import record
 from pgdr.proof.verify import check_document
+from pgdr.shipping.check import journal_copy_check
 from pgdr.status.facts import Facts, gather
 from pgdr.status.judge import judge
 from pgdr.status.measures import Measures, measure
@@ -41,7 +42,12 @@ def status(config: HostConfig, policy: Policy) -> Status:
     """
     facts = gather(config, policy)
     measures = measure(facts)
-    checks = [*judge(facts, measures), *delivery_checks(config, policy.notification), *ledger_checks(config, policy)]
+    checks = [
+        *judge(facts, measures),
+        *delivery_checks(config, policy.notification),
+        *ledger_checks(config, policy),
+        *journal_copy_check(config, policy, facts.now),
+    ]
     try:
         dated = record(config, "status", checks, facts.now)
         checks = [dated[check.key] for check in checks]

@@ -10,41 +10,20 @@ few minutes (``pgdr watch``) and red in ``pgdr status`` until it is there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
-from pgdr.archive.bucket import Bucket, client_of
 from pgdr.chain import parse
 from pgdr.errors import NotProvenError, PgdrError, UnreachableError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
-from pgdr.pgbackrest.repositories import configured
 from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
-from pgdr.policy.repository import S3Repository
-from pgdr.statefile import State, StateFile
+from pgdr.shipping.copy import ChainCopy, Copied, entries_in, in_use
+from pgdr.statefile import StateFile
 from pgdr.surgery.ledger import Ledger
 
-_TRANSFERS = 8
 _CHECK = "erasure-ledger"
 _DANGER = "the promise that who was erased stays erased, if the host is lost"
-
-
-class Copied(State):
-    """What is known to be in the bucket.
-
-    Attributes:
-        place: where.
-        entries: how many entries, from the first on.
-        at: since when.
-        failure: why the last try failed; empty where it did not.
-    """
-
-    place: str = ""
-    entries: int = 0
-    at: datetime | None = None
-    failure: str = ""
 
 
 def _copied_file(config: HostConfig) -> StateFile[Copied]:
@@ -56,37 +35,22 @@ class CloudLedger:
 
     Args:
         config: what this host is.
-        repository: whose bucket has the copy.
-        prefix: where in it.
+        copy: its objects.
 
     Attributes:
         failure: why the copy is behind, where it is.
     """
 
-    def __init__(self, config: HostConfig, repository: S3Repository, prefix: str) -> None:
+    def __init__(self, config: HostConfig, copy: ChainCopy) -> None:
         self._config = config
         self._ledger = Ledger(config)
-        self._prefix = prefix
-        self._repository = repository
-        self._made: Bucket | None = None
+        self._copy = copy
         self.failure: PgdrError | None = None
 
     @property
     def place(self) -> str:
         """Where the copy is."""
-        return f"s3://{self._repository.bucket}/{self._prefix}"
-
-    @property
-    def _bucket(self) -> Bucket:
-        # Made when it is asked: boto3 costs half a second, which a host without erasures need not pay.
-        if self._made is None:
-            self._made = Bucket(
-                client_of(self._config, self._repository),
-                self._repository.bucket,
-                kms_key_id=self._repository.kms_key_id,
-                tags={"pgdr:type": "erasures", "pgdr:cluster": self._config.cluster_name},
-            )
-        return self._made
+        return self._copy.place
 
     def publish(self) -> None:
         """Bring what is new to the bucket; one that did not answer is not asked again.
@@ -139,7 +103,7 @@ class CloudLedger:
 
     def _ship(self) -> int:
         lines = self._ledger.lines()
-        there = self._versions()
+        there = self._copy.versions()
         if there and max(there) > len(lines):
             raise NotProvenError(
                 f"{self.place} has erasures up to entry {max(there)}, this host up to {len(lines)}",
@@ -147,10 +111,9 @@ class CloudLedger:
             )
         if there:
             last = max(there)
-            self._require_same(lines, last, self._read(last, there[last]))
+            self._require_same(lines, last, self._copy.read(last, there[last]))
         missing = [number for number in range(1, len(lines) + 1) if number not in there]
-        for number in missing:
-            self._bucket.write(self._key(number), lines[number - 1])
+        self._copy.write(lines, missing)
         self._note(entries=len(lines))
         return len(missing)
 
@@ -161,7 +124,7 @@ class CloudLedger:
             NotProvenError: an entry is missing in the bucket, or it is not the same ledger.
             PgdrError: the bucket does not answer, or refuses.
         """
-        there = self._versions()
+        there = self._copy.versions()
         gaps = sorted(set(range(1, max(there, default=0) + 1)) - there.keys())
         if gaps:
             raise NotProvenError(
@@ -171,8 +134,7 @@ class CloudLedger:
         lines = self._ledger.lines()
         known = min(len(lines), len(there))
         wanted = [*([known] if known else []), *range(len(lines) + 1, len(there) + 1)]
-        with ThreadPoolExecutor(_TRANSFERS) as pool:
-            found = dict(zip(wanted, pool.map(lambda n: self._read(n, there[n]), wanted), strict=True))
+        found = self._copy.read_all(there, wanted)
         if known:
             self._require_same(lines, known, found.pop(known))
         self._ledger.adopt([found[number] for number in sorted(found)])
@@ -187,18 +149,6 @@ class CloudLedger:
                 remedy="two hosts wrote ledgers of their own; compare pgdr erasures list; nothing was changed",
             )
 
-    def _key(self, number: int) -> str:
-        return f"{self._prefix}{number:08d}.json"
-
-    def _read(self, number: int, version: str) -> bytes:
-        return self._bucket.read(self._key(number), version)
-
-    def _versions(self) -> dict[int, str]:
-        """The first version of each entry in the bucket, by the entry's number."""
-        found = self._bucket.first_versions(self._prefix)
-        named = {key.removeprefix(self._prefix).removesuffix(".json"): version for key, version in found.items()}
-        return {int(name): version for name, version in named.items() if name.isascii() and name.isdigit()}
-
     def _note(self, *, entries: int | None = None, failure: str = "") -> None:
         with _copied_file(self._config).change() as copied:
             if entries is not None:
@@ -211,24 +161,7 @@ def cloud_ledger(config: HostConfig, policy: Policy) -> CloudLedger | None:
     if not policy.s3_repositories:
         return None
     repository = in_use(config, policy.s3_repositories[0])
-    return CloudLedger(config, repository, bucket_layout(policy, repository).erasures)
-
-
-def in_use(config: HostConfig, repository: S3Repository) -> S3Repository:
-    """The repository, or its copy where pgBackRest works with that (a recovery from the replica stays there)."""
-    copy = repository.as_replica()
-    if copy is None or not config.pgbackrest_config.exists():
-        return repository
-    found = [
-        (one.bucket, one.region, one.endpoint, one.port)
-        for one in configured(config.pgbackrest_config, config.stanza)
-        if one.key == repository.id
-    ]
-    return copy if _address(copy) in found and _address(repository) not in found else repository
-
-
-def _address(repository: S3Repository) -> tuple[str, str, str, int]:
-    return repository.bucket, repository.region, repository.effective_endpoint, repository.port or 443
+    return CloudLedger(config, ChainCopy(config, repository, bucket_layout(policy, repository).erasures, "erasures"))
 
 
 def pending(config: HostConfig) -> int:
@@ -236,7 +169,7 @@ def pending(config: HostConfig) -> int:
     path = Ledger(config).path
     if not path.exists():
         return 0
-    return max(_entries(path) - _copied_file(config).read().entries, 0)
+    return max(entries_in(path) - _copied_file(config).read().entries, 0)
 
 
 def ship_pending(config: HostConfig, policy: Policy) -> None:
@@ -244,11 +177,6 @@ def ship_pending(config: HostConfig, policy: Policy) -> None:
     copy = cloud_ledger(config, policy) if pending(config) else None
     if copy is not None:
         copy.publish()
-
-
-def _entries(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.endswith(b"\n"))
 
 
 def ledger_checks(config: HostConfig, policy: Policy) -> list[Check]:
