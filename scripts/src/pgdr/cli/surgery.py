@@ -59,6 +59,9 @@ def show_plan(plan: Plan, sharing: str = "--bring-shared") -> None:
         ],
         right=set(numbers),
     )
+    for sequence in plan.sequences:
+        now, then = ("none" if n is None else f"next {n}" for n in (sequence.now, sequence.then))
+        output.result(f"sequence {sequence.sequence} {sequence.action}: {now} -> {then}")
     for what in plan.blockers:
         output.result(f"stands in the way: {what}")
     for conflict in plan.conflicts:
@@ -84,7 +87,7 @@ def show_outcome(
     output.result(
         f"{plan.subject}: {outcome.changed} rows changed, {outcome.references} foreign keys checked, "
         f"{sum(one.rows for one in outcome.sums.values())} rows in {len(outcome.sums)} tables proven, "
-        f"{len(outcome.sequences)} sequences moved on, {output.seconds_text(sum(times.values()))}"
+        f"{len(outcome.sequences)} sequences changed, {output.seconds_text(sum(times.values()))}"
     )
     if operation:
         output.result(f"to take it back: pgdr {undo} --undo {operation} --confirm {operation}")

@@ -20,6 +20,9 @@ def names_are_distinct(policy: Policy) -> Iterator[Finding]:
         key_path("tenancy", "history"): [
             (table.schema_, table.table) for table in (tenancy.history if tenancy else ())
         ],
+        key_path("tenancy", "sequences"): [
+            (sequence.schema_, sequence.name) for sequence in (tenancy.sequences if tenancy else ())
+        ],
         key_path("tenancy", "hooks"): [(hook.name,) for hook in (tenancy.hooks if tenancy else ())],
         key_path("compliance", "frameworks"): [(name,) for name in policy.compliance.frameworks],
         key_path("notification", "channels"): [(channel.name,) for channel in policy.notification.channels],

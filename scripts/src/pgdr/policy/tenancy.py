@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import model_validator
@@ -18,6 +19,14 @@ HookSql = Annotated[
     ),
 ]
 NullMeaning = Literal["shared", "parents"]
+PLACEHOLDER = "{tenant}"
+SequencePattern = Annotated[
+    str,
+    Words(
+        r"^[^\u0000-\u001f\u007f\u2028\u2029{}]*\{tenant\}[^\u0000-\u001f\u007f\u2028\u2029{}]*$",
+        "a name with {tenant} in it, once",
+    ),
+]
 
 
 class Table(Section):
@@ -87,6 +96,34 @@ class PolymorphicReference(Table):
     )
 
 
+class TenantSequence(Section):
+    """Sequences of which each tenant has one of its own."""
+
+    schema_: SchemaName = described("Schema.", "sales", alias="schema")
+    name: SequencePattern = described("Name, with {tenant} where the tenant's id stands in it.", "invoice_no_{tenant}")
+    other_characters: Annotated[str, Words(r"^[A-Za-z0-9_]{0,4}$", "0-4 letters, digits, underscores")] | None = (
+        described(
+            "What stands in the name for each character of the id that is no letter, digit or underscore, such as "
+            "a UUID's dashes. Left out: they stand there themselves.",
+            "_",
+            default=None,
+        )
+    )
+
+    def of(self, tenant: str) -> str:
+        """The name of a tenant's sequence."""
+        known = tenant
+        if self.other_characters is not None:
+            known = re.sub(r"[^A-Za-z0-9_]", lambda _: self.other_characters or "", tenant)
+        return self.name.replace(PLACEHOLDER, known)
+
+    def tenant_of(self, name: str) -> str | None:
+        """Whose sequence this is, as far as its name says; ``None`` for a name that is not of this kind."""
+        head, tail = self.name.split(PLACEHOLDER)
+        found = re.fullmatch(f"{re.escape(head)}(.+){re.escape(tail)}", name, re.DOTALL)
+        return None if found is None else found[1]
+
+
 class Hook(Section):
     """A statement that puts right what rows alone cannot carry, for example the numbers of a nested set."""
 
@@ -153,6 +190,12 @@ class Tenancy(Section):
     history: tuple[Table, ...] = described(
         "Audit trails and other records that only grow: a restore adds what is missing and never removes or changes.",
         [{"schema": "system", "table": "audit_logs"}],
+        default=(),
+    )
+    sequences: tuple[TenantSequence, ...] = described(
+        "Sequences of which each tenant has one of its own, found by their names: a restore moves them on, so that no "
+        "number is given out twice, and makes those again that are gone; an erasure removes them.",
+        [{"schema": "sales", "name": "invoice_no_{tenant}"}],
         default=(),
     )
     hooks: tuple[Hook, ...] = described(

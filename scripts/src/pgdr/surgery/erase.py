@@ -14,16 +14,16 @@ from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Tenancy
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.postgres.facts import one
-from pgdr.surgery import apply, diff, images, operation, staging
+from pgdr.surgery import apply, diff, images, numbering, operation, staging
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import StagedColumn
 from pgdr.surgery.ledger import DONE, INTENDED, WITHDRAWN, Ledger
-from pgdr.surgery.model import quoted, server_text
+from pgdr.surgery.model import quoted
 from pgdr.surgery.operation import Outcome
 from pgdr.surgery.plan import ROWS, Notes, Plan, disputed, look_around, look_at_tenancy, table_plans
-from pgdr.surgery.scope import TenantScope
+from pgdr.surgery.scope import TenantScope, canonical, main_column
 from pgdr.surgery.source import APPLICATION, SETTINGS
 from pgdr.surgery.staging import Stage
 from pgdr.surgery.tenancy import Owned, Ownership, resolve
@@ -80,7 +80,7 @@ def _erase(
         ownership = resolve(read_schema(live, request.schemas), request.tenancy)
         scope = TenantScope(ownership, tenant)
         scope.check_value(live)
-        plan, ground = _plan(live, scope, gate=not plan_only)
+        plan, ground, numbers = _plan(live, scope, request.tenancy, gate=not plan_only)
         if plan_only:
             raise Rollback
         if not plan.ready:
@@ -88,7 +88,8 @@ def _erase(
                 str((*plan.blockers, *plan.conflicts)[0]),
                 remedy="remove or repoint those rows first; see --plan; nothing was changed",
             )
-        outcome = operation.carry_out(live, ground, scope, folder=None)
+        gone = numbering.carry_out(live, numbers)
+        outcome = operation.carry_out(live, ground, scope, folder=None).also(gone)
         left = [label for label, found in outcome.sums.items() if found.rows]
         if left:
             raise NotProvenError(f"rows are left in {', '.join(left)}", remedy="nothing was changed")
@@ -105,7 +106,9 @@ def _erase(
     return plan, outcome
 
 
-def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tuple[Plan, Ground]:
+def _plan(
+    live: Connection[TupleRow], scope: TenantScope, tenancy: Tenancy, *, gate: bool
+) -> tuple[Plan, Ground, list[numbering.Change]]:
     notes = Notes()
     prepare(live)
     ground = Ground(scope.schema)
@@ -113,6 +116,8 @@ def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tupl
         stage = Stage(number, table, None, tuple(StagedColumn(column, column.name) for column in table.columns))
         ground.stages[table.oid] = stage
         staging.create(live, stage)
+    numbers = _numbers(live, scope, tenancy, gate=gate)
+    notes.blockers += numbers.blockers
     if gate:
         apply.hold_tables(live, scope.tables)
         apply.close_gate(live, scope)
@@ -120,7 +125,7 @@ def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tupl
     for stage in ground.stages.values():
         rows += staging.fill_live(live, stage, scope)
         diff.compare(live, stage, Mode.EXACT)
-    if not rows:
+    if not rows and not numbers.changes:
         raise RefusedError(f"no row belongs to tenant {scope.tenant!r}", remedy="names are exact; nothing was changed")
     notes.blockers += disputed(live, scope, "of today")
     look_around(live, ground, notes)
@@ -134,8 +139,20 @@ def _plan(live: Connection[TupleRow], scope: TenantScope, *, gate: bool) -> tupl
         blockers=tuple(notes.blockers),
         notes=tuple(notes.notes),
         live_rows=rows,
+        sequences=numbers.plans,
     )
-    return plan, ground
+    return plan, ground, numbers.changes
+
+
+def _numbers(live: Connection[TupleRow], scope: TenantScope, tenancy: Tenancy, *, gate: bool) -> numbering.Found:
+    """The tenant's sequences; two ids may have one name where the policy replaces characters of them."""
+    if not tenancy.sequences:
+        return numbering.Found([], [], [])
+    others: list[str] = []
+    if any(sequence.other_characters is not None for sequence in tenancy.sequences):
+        others = _values(live, main_column(scope.ownership))
+    tenant = canonical(live, scope.ownership, scope.tenant)
+    return numbering.to_erase(live, tenancy, tenant, others, gate=gate)
 
 
 def _remove_images(config: HostConfig, tenant: str) -> None:
@@ -148,26 +165,6 @@ def _remove_images(config: HostConfig, tenant: str) -> None:
         # What was brought back by table holds rows of everybody.
         if manifest.subject == f"tenant {tenant}" or manifest.subject.startswith(ROWS):
             shutil.rmtree(folder)
-
-
-def main_column(ownership: Ownership) -> Owned:
-    """The table whose tenant column decides how an id is written: the register, else the first."""
-    with_column = [one for one in ownership.owned.values() if one.column is not None]
-    if not with_column:
-        raise RefusedError("no table has a tenant column", remedy="name it in the policy under tenancy")
-    return next((one for one in with_column if one.register), with_column[0])
-
-
-def canonical(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
-    """A tenant's id as the database writes it: one id has one hash."""
-    main = main_column(ownership)
-    column = main.table.column(main.column or "")
-    if column is None:
-        raise AssertionError("a tenant column that does not exist")
-    row = live.execute(
-        sql.SQL("select ({}::{})::text").format(sql.Literal(tenant), server_text(column.type))
-    ).fetchone()
-    return str(row[0]) if row else tenant
 
 
 def subject_of(request: Request, tenant: str, ledger: Ledger) -> str:
@@ -251,19 +248,24 @@ def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Repl
 
 
 def _tenants(live: Connection[TupleRow], request: Request) -> list[str]:
-    """All ids that stand in any tenant column, as the main column writes them."""
+    """All ids that stand in any tenant column or in the name of a sequence, as the main column writes them."""
     ownership = resolve(read_schema(live, request.schemas), request.tenancy)
     found: set[str] = set()
     for owned in ownership.owned.values():
         if owned.column is None:
             continue
-        rows = live.execute(
-            sql.SQL("select distinct {column}::text from {rows} where {column} is not null").format(
-                column=sql.Identifier(owned.column), rows=owned.table.rows
-            )
-        )
-        found.update(row[0] for row in rows)
+        found.update(_values(live, owned))
+    found |= numbering.tenants_named(live, request.tenancy)
     return sorted({_canonical_or_same(live, ownership, tenant) for tenant in found})
+
+
+def _values(live: Connection[TupleRow], owned: Owned) -> list[str]:
+    rows = live.execute(
+        sql.SQL("select distinct {column}::text from {rows} where {column} is not null").format(
+            column=sql.Identifier(owned.column or ""), rows=owned.table.rows
+        )
+    )
+    return [row[0] for row in rows]
 
 
 def _canonical_or_same(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:

@@ -1,7 +1,8 @@
 """One tenant as a folder: its rows, the shared rows that it needs, definitions, sequences, all from one snapshot.
 
-``schema.dump`` holds the definitions of the whole database (pg_dump, custom format), ``NNNN.copy.zst`` the rows of one
-table in COPY's text format, ``manifest.json`` names, checksums, roles that the definitions need, and what was left out.
+``schema.dump`` holds the definitions of the whole database but for other tenants' sequences (pg_dump, custom format),
+``NNNN.copy.zst`` the rows of one table in COPY's text format, ``manifest.json`` names, checksums, roles that the
+definitions need, and what was left out.
 A table without tenant column that nothing leads to is exported only if rows of the tenant refer to it: what nobody can
 assign may be another tenant's.
 """
@@ -21,6 +22,7 @@ from psycopg import IsolationLevel, sql
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgdr import __version__, process
+from pgdr.archive.names import exact_pattern
 from pgdr.errors import ConfigError, NotProvenError, RefusedError
 from pgdr.files import adopt_owner, sync_directory, write_atomically
 from pgdr.fingerprint_model import TableSum
@@ -33,7 +35,8 @@ from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.checks import sum_of
 from pgdr.surgery.images import ImageFile
 from pgdr.surgery.model import Schema, Table
-from pgdr.surgery.scope import TenantScope
+from pgdr.surgery.numbering import of_others
+from pgdr.surgery.scope import TenantScope, canonical
 from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo
 from pgdr.surgery.tenancy import Ownership, resolve
 
@@ -173,15 +176,18 @@ def _export(live: Connection[TupleRow], request: Request, folder: Path) -> Manif
         query = sql.SQL("select {} from {} as t").format(_list(table), table.rows)
         tables.append(_save(live, table, "shared", query, folder, len(tables)))
     facts = server_facts(live)
+    others: set[tuple[str, str]] = set()
+    if request.tenancy.sequences:
+        others = of_others(live, request.tenancy, canonical(live, ownership, request.tenant))
     manifest = Manifest(
         tenant=request.tenant,
         database=live.info.dbname,
         server_version=facts.version,
         pgdr_version=__version__,
         taken_at=datetime.now(UTC),
-        definitions=_definitions(live, request.config, folder),
+        definitions=_definitions(live, request.config, folder, others),
         tables=tuple(tables),
-        sequences=tuple(_sequences(live)),
+        sequences=tuple(_sequences(live, others)),
         roles=tuple(row[0] for row in live.execute(_ROLES.encode())),
         left_out=tuple(t.label for t in ownership.unreached if t not in whole),
     )
@@ -256,7 +262,9 @@ def _save(
     )
 
 
-def _definitions(live: Connection[TupleRow], config: HostConfig, folder: Path) -> ImageFile:
+def _definitions(
+    live: Connection[TupleRow], config: HostConfig, folder: Path, without: Iterable[tuple[str, str]]
+) -> ImageFile:
     snapshot = str(one(live, "select pg_export_snapshot()")[0])
     path = folder / "schema.dump"
     process.run(
@@ -266,6 +274,7 @@ def _definitions(live: Connection[TupleRow], config: HostConfig, folder: Path) -
             "--format=custom",
             f"--snapshot={snapshot}",
             "--no-password",
+            *(f"--exclude-table={exact_pattern(schema)}.{exact_pattern(name)}" for schema, name in sorted(without)),
             f"--file={path}",
             f"--dbname={conninfo(config, live.info.dbname)}",
         ]
@@ -276,8 +285,10 @@ def _definitions(live: Connection[TupleRow], config: HostConfig, folder: Path) -
     return ImageFile(name=path.name, rows=0, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _sequences(live: Connection[TupleRow]) -> Iterable[ExportedSequence]:
+def _sequences(live: Connection[TupleRow], without: set[tuple[str, str]]) -> Iterable[ExportedSequence]:
     for schema, name in live.execute(_SEQUENCES.encode()).fetchall():
+        if (schema, name) in without:
+            continue
         row = live.execute(
             sql.SQL("select last_value, is_called from {}").format(sql.Identifier(schema, name))
         ).fetchone()

@@ -21,7 +21,7 @@ from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Hook
 from pgdr.postgres.connection import Connection, TupleRow, connected
-from pgdr.surgery import apply, images, operation, shared, staging
+from pgdr.surgery import apply, images, numbering, operation, shared, staging
 from pgdr.surgery.conflicts import Conflict, Ground, Trouble, ask, findings, prepare
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import ColumnMap, Mapping
@@ -85,12 +85,14 @@ class Staged:
         scope: read again at the end and compared with the plan; ``None`` where others go on writing the same rows.
         past: the database of the past.
         ownership: which rows are shared: those may be brought back on request.
+        numbers: what happens to sequences of the tenant's own.
     """
 
     ground: Ground
     scope: Scope | None
     past: Schema
     ownership: Ownership
+    numbers: numbering.Found = field(default_factory=lambda: numbering.Found([], [], []))
 
 
 def silent(_table: str, _size: int) -> None:
@@ -231,19 +233,23 @@ class Homecoming(ABC):
                 report = Report(plan, None, "", self.times)
                 raise Rollback
             _require_ready(plan, self.sharing)
-            if not plan.changes and not self.hooks:
+            if not plan.changes and not plan.sequences and not self.hooks:
                 report = Report(plan, None, "", self.times)
                 raise Rollback
             name, folder = images.new_operation(self.config)
+            numbers = tuple(staged.numbers.changes)
+            moved = numbering.carry_out(live, numbers)
             outcome = operation.carry_out(
                 live,
                 staged.ground,
                 staged.scope,
                 folder=folder,
-                save_manifest=lambda xid, saved: images.save_manifest(folder, self._manifest(live, name, xid, saved)),
+                save_manifest=lambda xid, saved: images.save_manifest(
+                    folder, self._manifest(live, name, xid, saved, numbers)
+                ),
                 hooks=self.hooks,
                 tenant=self.tenant,
-            )
+            ).also(moved)
             self.lap("apply")
             report = Report(plan, outcome, name, self.times)
         if folder is not None:
@@ -279,6 +285,8 @@ class Homecoming(ABC):
         else:
             conflicts = _with_sharing(operation.ask_all(live, ground), staged)
         self.look(live, staged)
+        self.notes.blockers += staged.numbers.blockers
+        self.notes.notes += staged.numbers.notes
         self.lap("check")
         return Plan(
             subject=self.subject,
@@ -291,6 +299,7 @@ class Homecoming(ABC):
             notes=tuple(self.notes.notes),
             past_rows=past_rows,
             live_rows=live_rows,
+            sequences=staged.numbers.plans,
         )
 
     def _bring_shared(self, past: Connection[TupleRow], live: Connection[TupleRow], staged: Staged) -> None:
@@ -305,7 +314,12 @@ class Homecoming(ABC):
                     ground.forget()
 
     def _manifest(
-        self, live: Connection[TupleRow], name: str, xid: str, saved: tuple[images.TableImage, ...]
+        self,
+        live: Connection[TupleRow],
+        name: str,
+        xid: str,
+        saved: tuple[images.TableImage, ...],
+        numbers: tuple[numbering.Change, ...],
     ) -> images.Manifest:
         return images.Manifest(
             operation=name,
@@ -317,6 +331,7 @@ class Homecoming(ABC):
             transaction=xid,
             at=datetime.now(UTC),
             tables=saved,
+            sequences=numbers,
         )
 
 

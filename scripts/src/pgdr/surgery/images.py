@@ -27,6 +27,7 @@ from pgdr.files import adopt_owner, sync_directory, write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.postgres.facts import server_facts
+from pgdr.surgery import numbering
 from pgdr.surgery.diff import REWRITTEN, WRITTEN, kinds
 from pgdr.surgery.staging import Stage
 
@@ -80,6 +81,7 @@ class Manifest(BaseModel):
     at: datetime
     undoes: str | None = None
     tables: tuple[TableImage, ...]
+    sequences: tuple[numbering.Change, ...] = ()
 
 
 def folder_of(config: HostConfig) -> Path:

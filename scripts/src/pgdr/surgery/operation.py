@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgdr.errors import BusyError, OperationFailedError, RefusedError
@@ -32,13 +32,17 @@ class Outcome:
         changed: rows written and removed, by the server's count.
         references: foreign keys that were checked.
         sums: rows and checksum of each table in scope afterwards; of what was written, where there is no scope.
-        sequences: sequences that were moved on.
+        sequences: sequences that were moved on, made again or removed.
     """
 
     changed: int
     references: int
     sums: dict[str, TableSum] = field(default_factory=dict)
     sequences: tuple[str, ...] = ()
+
+    def also(self, sequences: tuple[str, ...]) -> Outcome:
+        """The same with sequences of the tenant's own."""
+        return replace(self, sequences=tuple(dict.fromkeys((*self.sequences, *sequences))))
 
 
 def begin(connection: Connection[TupleRow], lock_timeout: str, *, alone: bool) -> None:

@@ -11,6 +11,7 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.surgery.conflicts import Conflict, Ground
 from pgdr.surgery.diff import Kind, Mode
 from pgdr.surgery.model import quoted
+from pgdr.surgery.numbering import SequencePlan
 from pgdr.surgery.scope import TenantScope
 from pgdr.surgery.tenancy import Owned, Ownership
 
@@ -61,6 +62,7 @@ class Plan:
         settled: conflicts that a choice has settled; their rows are among the kept and skipped ones.
         blockers: what stands in the way whatever is chosen.
         notes: what a person should know.
+        sequences: what happens to sequences that are the tenant's own.
     """
 
     subject: str
@@ -73,6 +75,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     past_rows: int = 0
     live_rows: int = 0
+    sequences: tuple[SequencePlan, ...] = ()
 
     @property
     def changes(self) -> int:

@@ -9,13 +9,13 @@ from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.tenancy import Hook, Tenancy
 from pgdr.postgres.connection import Connection, TupleRow
-from pgdr.surgery import apply, diff, staging
+from pgdr.surgery import apply, diff, numbering, staging
 from pgdr.surgery.adopt import adopt
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.drift import map_tables
 from pgdr.surgery.home import Choices, Homecoming, Report, Staged, silent
 from pgdr.surgery.plan import disputed, look_around, look_at_tenancy
-from pgdr.surgery.scope import TenantScope
+from pgdr.surgery.scope import TenantScope, canonical
 from pgdr.surgery.source import PastSource
 from pgdr.surgery.tenancy import resolve
 
@@ -88,6 +88,11 @@ class _Restore(Homecoming):
         ground = self.bring_over(past, live, schema, mapped, scope, past_scope, gate=gate)
         self.notes.blockers += disputed(past, past_scope, "of the past")
         self.lap("read the past")
+        # Before the gate: who has taken a number and waits at the gate would wait for us, and we for him.
+        numbers = numbering.Found([], [], [])
+        if request.tenancy.sequences:
+            name = canonical(live, scope.ownership, request.tenant)
+            numbers = numbering.to_restore(past, live, request.tenancy, name, gate=gate)
         if gate and not apply.close_gate(live, scope):
             self.notes.notes.append("no register of tenants: new rows of this tenant are noticed, not held up")
         for stage in ground.stages.values():
@@ -98,7 +103,7 @@ class _Restore(Homecoming):
         for stage in ground.stages.values():
             diff.compare(live, stage, self.choices.mode)
         self.lap("compare")
-        return Staged(ground, scope, past_ownership.schema, scope.ownership)
+        return Staged(ground, scope, past_ownership.schema, scope.ownership, numbers)
 
     def nothing_there(self, live_rows: int) -> RefusedError:
         known = "" if live_rows else ", nor does today's database"

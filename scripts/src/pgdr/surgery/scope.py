@@ -240,3 +240,23 @@ def _needed_columns(ownership: Ownership) -> dict[int, tuple[str, ...]]:
         for edge in one.edges:
             needed[edge.parent].update(dict.fromkeys(edge.parent_columns))
     return {oid: tuple(columns) for oid, columns in needed.items()}
+
+
+def main_column(ownership: Ownership) -> Owned:
+    """The table whose tenant column decides how an id is written: the register, else the first."""
+    with_column = [one for one in ownership.owned.values() if one.column is not None]
+    if not with_column:
+        raise RefusedError("no table has a tenant column", remedy="name it in the policy under tenancy")
+    return next((one for one in with_column if one.register), with_column[0])
+
+
+def canonical(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
+    """A tenant's id as the database writes it: one id has one hash."""
+    main = main_column(ownership)
+    column = main.table.column(main.column or "")
+    if column is None:
+        raise AssertionError("a tenant column that does not exist")
+    row = live.execute(
+        sql.SQL("select ({}::{})::text").format(sql.Literal(tenant), server_text(column.type))
+    ).fetchone()
+    return str(row[0]) if row else tenant

@@ -16,7 +16,7 @@ from psycopg import Rollback, sql
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow, connected
-from pgdr.surgery import apply, diff, images, operation, staging
+from pgdr.surgery import apply, diff, images, numbering, operation, staging
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.diff import Mode
@@ -74,6 +74,7 @@ def _undo(
         for number, image in enumerate(manifest.tables, start=1):
             stage = _stage(schema, number, image)
             ground.stages[stage.table.oid] = stage
+        numbers = numbering.to_undo(live, manifest.sequences, gate=not plan_only)
         if not plan_only:
             apply.hold_tables(live, [stage.table for stage in ground.stages.values()])
         changed = [what for image in manifest.tables if (what := _fill(live, ground, folder, image))]
@@ -86,6 +87,8 @@ def _undo(
             tables=table_plans(live, ground),
             conflicts=tuple(operation.ask_all(live, ground)),
             blockers=tuple(changed),
+            notes=tuple(numbers.notes),
+            sequences=numbers.plans,
         )
         if plan_only:
             raise Rollback
@@ -95,22 +98,28 @@ def _undo(
                 remedy="somebody has worked on these rows since; nothing was changed",
             )
         name, new_folder = images.new_operation(config)
+        moved = numbering.carry_out(live, numbers.changes)
         outcome = operation.carry_out(
             live,
             ground,
             None,
             folder=new_folder,
             save_manifest=lambda xid, saved: images.save_manifest(
-                new_folder, _manifest(live, manifest, name, xid, saved)
+                new_folder, _manifest(live, manifest, name, xid, saved, tuple(numbers.changes))
             ),
-        )
+        ).also(moved)
     if new_folder is not None and outcome is not None:
         images.mark_committed(new_folder)
     return plan, outcome, name
 
 
 def _manifest(
-    live: Connection[TupleRow], old: images.Manifest, name: str, xid: str, saved: tuple[images.TableImage, ...]
+    live: Connection[TupleRow],
+    old: images.Manifest,
+    name: str,
+    xid: str,
+    saved: tuple[images.TableImage, ...],
+    numbers: tuple[numbering.Change, ...],
 ) -> images.Manifest:
     return images.Manifest(
         operation=name,
@@ -123,6 +132,7 @@ def _manifest(
         at=datetime.now(UTC),
         undoes=old.operation,
         tables=saved,
+        sequences=numbers,
     )
 
 
