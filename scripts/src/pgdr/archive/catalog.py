@@ -117,6 +117,10 @@ from pg_catalog.pg_db_role_setting s join pg_catalog.pg_database b on b.oid = s.
 cross join lateral unnest(s.setconfig) c where b.datname = current_database() order by 1 nulls first, 2
 """
 
+_TABLESPACES = """
+select distinct t.spcname::text from pg_catalog.pg_class c join pg_catalog.pg_tablespace t on t.oid = c.reltablespace
+where t.spcname !~ '^pg_' order by 1
+"""
 _ARCHIVER = """
 select archived_count, failed_count, last_archived_wal, last_archived_time, last_failed_time
 from pg_catalog.pg_stat_archiver
@@ -291,6 +295,11 @@ def read_archiver(connection: Connection[TupleRow]) -> model.ArchiverStatus:
         last_archived_at=row[3],
         last_failed_at=row[4],
     )
+
+
+def read_tablespaces(connection: Connection[TupleRow]) -> tuple[str, ...]:
+    """Tablespaces that a dump of this database names."""
+    return tuple(row[0] for row in connection.execute(_TABLESPACES.encode()).fetchall())
 
 
 def read_large_objects(connection: Connection[TupleRow]) -> int:

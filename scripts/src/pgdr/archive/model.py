@@ -201,6 +201,7 @@ class Manifest(_Part):
         files: every other file of the archive, by its path in it.
         uncovered: schemas that the policy does not name; they are archived all the same.
         missing: schemas that the policy names and the database does not have.
+        tablespaces: those that its relations lie in, but for the database's own; ``None`` where nobody noted them.
     """
 
     format: Literal[1] = 1
@@ -232,6 +233,7 @@ class Manifest(_Part):
     archiver: ArchiverStatus | None = None
     uncovered: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] | None = None
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
     @property

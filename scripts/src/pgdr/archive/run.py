@@ -337,6 +337,7 @@ class _Archive:
             archiver=catalog.read_archiver(leader),
             uncovered=tuple(name for name, _, _ in schemas if name not in covered),
             missing=tuple(sorted(covered - set(sizes))),
+            tablespaces=catalog.read_tablespaces(leader),
             files=files,
         )
 

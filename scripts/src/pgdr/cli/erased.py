@@ -12,6 +12,7 @@ from pgdr.errors import RefusedError
 
 if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
+    from pgdr.restoring.tables import Erasures
 
 # Takes the name of a database and returns how many rows were removed from it again.
 Keep = Callable[[str], int]
@@ -26,13 +27,25 @@ def keeper(host: HostConfig, policy: Path | None) -> Keep:
         ConfigError: there are erasures, and the policy does not say how rows belong to tenants.
         NotProvenError: the ledger is damaged.
     """
+    found = erasures(host, policy)
+    return (lambda _database: 0) if found is None else found.keep
+
+
+def erasures(host: HostConfig, policy: Path | None) -> Erasures | None:
+    """Who was erased, and how rows belong to tenants; ``None`` where nobody ever was.
+
+    Raises:
+        ConfigError: there are erasures, and the policy does not say how rows belong to tenants.
+        NotProvenError: the ledger is damaged.
+    """
     from pgdr.journal import Journal  # noqa: PLC0415 - start-up time, see main
+    from pgdr.restoring.tables import Erasures  # noqa: PLC0415
     from pgdr.surgery import erase  # noqa: PLC0415
     from pgdr.surgery.ledger import Ledger  # noqa: PLC0415
 
     ledger = Ledger(host)
     if not ledger.erasures():
-        return lambda _database: 0
+        return None
     _, tenancy = policy_of(policy)
 
     def keep(database: str) -> int:
@@ -43,7 +56,7 @@ def keeper(host: HostConfig, policy: Path | None) -> Keep:
             output.message(f"erasure {number}: {rows} rows came back with the past and were removed again")
         return sum(found.removed.values())
 
-    return keep
+    return Erasures(tenancy, keep)
 
 
 def require_not_erased(host: HostConfig, policy: Path | None, tenant: str, database: str | None) -> None:

@@ -12,7 +12,7 @@ import typer
 from pgdr.cli import output, rows, tenant
 from pgdr.cli.archive import waiting
 from pgdr.cli.context import invocation
-from pgdr.cli.erased import keeper
+from pgdr.cli.erased import erasures, keeper
 from pgdr.cli.options import COLUMN_MAP, FORMAT, JOBS, POLICY, WAIT, seconds_of
 from pgdr.cli.output import OutputFormat
 from pgdr.cli.sources import ARCHIVE, SIDE, archive_of
@@ -33,8 +33,15 @@ app.command(name="tenant")(tenant.restore)
 app.command(name="rows")(rows.rows)
 
 PLAN = Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")]
+TABLESPACES = Annotated[
+    bool,
+    typer.Option(
+        "--no-tablespaces", help="Put everything into the default tablespace: for a host that has not those of then."
+    ),
+]
 CONFIRM = Annotated[str, typer.Option(metavar="CLUSTER", help="The cluster's name, typed by a person.")]
 _SHOWN = 20
+_ONE_TABLESPACE = "all goes into the default tablespace (--no-tablespaces)"
 _Result = TypeVar("_Result")
 
 
@@ -106,6 +113,7 @@ def database(
     privileged: Annotated[
         bool, typer.Option("--privileged", help="Also restore what the plan says is held back.")
     ] = False,
+    no_tablespaces: TABLESPACES = False,
     swap_back: Annotated[
         bool, typer.Option("--swap-back", help="Put the database back that the last restore replaced.")
     ] = False,
@@ -138,7 +146,7 @@ def database(
             _swap_back(host, name, confirm, wait, disconnect=disconnect)
         return
     source = archive_of(context, policy, archive, side, jobs)
-    decided = work.make_plan(host, source, into or source.manifest.database.name)
+    decided = work.make_plan(host, source, into or source.manifest.database.name, tablespaces=not no_tablespaces)
     if plan:
         _show_database_plan(decided, output_format)
         return
@@ -197,6 +205,7 @@ def _show_database_plan(decided: DatabasePlan, output_format: OutputFormat) -> N
         ("live one", f"kept as {decided.kept_as}, {decided.sessions} sessions" if decided.replaces else "none"),
     ]
     rows += [("note", text) for text in decided.extension_notes]
+    rows += [] if decided.tablespaces else [("note", _ONE_TABLESPACE)]
     rows += [("held back", text) for text in decided.held_back]
     rows += [("differs", str(item)) for item in decided.drift[:_SHOWN]]
     if len(decided.drift) > _SHOWN:
@@ -262,7 +271,7 @@ def table(
     if not plan:
         require_consent(host, confirm)
 
-    keep = keeper(host, policy)
+    kept_away = erasures(host, policy)
 
     def run() -> tuple[work.TablesRestore, dict[str, float]]:
         found = chosen
@@ -270,10 +279,10 @@ def table(
             with connected(host, settings={"search_path": ""}) as live:
                 found = with_children(source.manifest, live, chosen)
         with phases(f"restore of {len(found)} tables") as on_phase:
-            request = work.Request(found, mode, into, plan, decided)
+            request = work.Request(found, mode, into, plan, decided, kept_away)
             done = work.restore(host, source, request, jobs=jobs, on_phase=on_phase)
-        if not plan:
-            keep(host.database)
+        if not plan and kept_away is not None:
+            kept_away.keep(host.database)
         return done, {"restore": done.seconds}
 
     details = {"archive": source.manifest.label, "mode": str(mode), "tables": [t.key for t in chosen], "plan": plan}
@@ -287,6 +296,8 @@ def table(
     ]
     columns = ("table", "inserted", "updated", "deleted", "unchanged", "left alone", "rows of before in")
     output.table(columns, rows, right=frozenset(columns[1:6]))
+    for key, number in done.erased.items():
+        output.result(f"{key}: {number} archived rows stay away, whom they belonged to was erased")
     for item in done.drift:
         output.message(f"note: {item}")
     output.result("nothing was changed" if plan else f"restored from archive {done.source}")
@@ -310,6 +321,7 @@ def schema(
     side: SIDE = "",
     plan: PLAN = False,
     confirm: CONFIRM = "",
+    no_tablespaces: TABLESPACES = False,
     jobs: JOBS = None,
     wait: WAIT = "0s",
     policy: POLICY = None,
@@ -331,7 +343,7 @@ def schema(
 
     host = invocation(context).host
     source = archive_of(context, policy, archive, side, jobs)
-    decided = work.make_plan(host, source, name)
+    decided = work.make_plan(host, source, name, tablespaces=not no_tablespaces)
     if plan:
         _show_schema_plan(decided, output_format)
         return
@@ -366,6 +378,7 @@ def _show_schema_plan(decided: SchemaPlan, output_format: OutputFormat) -> None:
         ("comes back", f"{decided.tables} tables, {decided.rows} rows"),
         ("live one", f"kept as {decided.kept_as}" if decided.replaces else "none"),
     ]
+    rows += [] if decided.tablespaces else [("note", _ONE_TABLESPACE)]
     rows += [("STANDS IN THE WAY", text) for text in decided.ties.blocking]
     rows += [("put back and validated", str(item)) for item in decided.ties.constraints]
     rows += [

@@ -65,6 +65,21 @@ def require_extensions(connection: Connection[TupleRow], source: Manifest) -> No
             )
 
 
+def require_tablespaces(connection: Connection[TupleRow], source: Manifest) -> None:
+    """Refuse when a tablespace is missing that relations of the archive lay in.
+
+    Raises:
+        RefusedError: one is.
+    """
+    there = {row[0] for row in connection.execute("select spcname from pg_catalog.pg_tablespace").fetchall()}
+    missing = sorted(set(source.tablespaces or ()) - there)
+    if missing:
+        raise RefusedError(
+            f"archive {source.label} has tables in tablespaces that this cluster does not have: {', '.join(missing)}",
+            remedy="make them, or add --no-tablespaces: all then lies in the default one; nothing was changed",
+        )
+
+
 def require_space(config: HostConfig, wanted: int) -> None:
     """Refuse when the data directory's file system has no room.
 

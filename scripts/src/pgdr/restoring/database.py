@@ -45,6 +45,7 @@ class DatabasePlan:
         held_back: entries of the dump that are not restored unless asked for.
         extension_notes: extensions that come in another version.
         drift: how the live database differs in structure from the archive.
+        tablespaces: relations go back into the tablespaces where they lay; else all into the default one.
     """
 
     source: str
@@ -58,6 +59,7 @@ class DatabasePlan:
     held_back: tuple[str, ...]
     extension_notes: tuple[str, ...]
     drift: tuple[checks.Drift, ...]
+    tablespaces: bool = True
 
 
 @dataclass
@@ -69,13 +71,14 @@ class DatabaseRestore:
     times: dict[str, float] = field(default_factory=dict)
 
 
-def make_plan(config: HostConfig, source: Source, database: str) -> DatabasePlan:
+def make_plan(config: HostConfig, source: Source, database: str, *, tablespaces: bool = True) -> DatabasePlan:
     """Look at archive, server and live database, and refuse what cannot work; nothing is changed.
 
     Args:
         config: what this host is.
         source: the archive.
         database: name of the database to restore, usually the one that was archived.
+        tablespaces: put everything where it lay; else into the default tablespace.
 
     Raises:
         RefusedError: it cannot work.
@@ -88,6 +91,8 @@ def make_plan(config: HostConfig, source: Source, database: str) -> DatabasePlan
         require_version(config, admin, source)
         checks.require_roles(admin, manifest, manifest.roles)
         checks.require_extensions(admin, manifest)
+        if tablespaces:
+            checks.require_tablespaces(admin, manifest)
         available = admin.execute("select name, version from pg_catalog.pg_available_extension_versions").fetchall()
         row = admin.execute(
             "select pg_catalog.pg_database_size(datname) from pg_catalog.pg_database where datname = %s", (database,)
@@ -121,6 +126,7 @@ def make_plan(config: HostConfig, source: Source, database: str) -> DatabasePlan
             if (e.name, e.version) not in known
         ),
         drift=drift,
+        tablespaces=tablespaces,
     )
 
 
@@ -150,7 +156,7 @@ def restore(
         NotProvenError: what was restored differs from the manifest; the live database is as before.
     """
     clock = Clock(on_phase)
-    beside, proven = _load(config, source, plan.database, clock, jobs=jobs, privileged=privileged)
+    beside, proven = _load(config, source, plan, clock, jobs=jobs, privileged=privileged)
     try:
         before_swap(beside)
         clock.begin("swap")
@@ -182,9 +188,10 @@ def scratch(
         NotProvenError: the archive is damaged, or what was restored differs from its manifest.
     """
     database = with_suffix(source.manifest.database.name, "_past")
-    make_plan(config, source, database)
+    # For the time of a look it may lie anywhere, and this host need not have the tablespaces of that one.
+    plan = make_plan(config, source, database, tablespaces=False)
     clock = Clock(on_phase)
-    beside, _ = _load(config, source, database, clock, jobs=jobs)
+    beside, _ = _load(config, source, plan, clock, jobs=jobs)
     clock.end()
     try:
         yield beside
@@ -193,10 +200,10 @@ def scratch(
 
 
 def _load(
-    config: HostConfig, source: Source, database: str, clock: Clock, *, jobs: int | None, privileged: bool = False
+    config: HostConfig, source: Source, plan: DatabasePlan, clock: Clock, *, jobs: int | None, privileged: bool = False
 ) -> tuple[str, Proven]:
     """Restore into a database beside the live one, and prove it; its name is marked as unfinished work."""
-    manifest = source.manifest
+    manifest, database, places = source.manifest, plan.database, plan.tablespaces
     workers = quarantine.processors(jobs)
     beside = with_suffix(database, f"_restore_{secrets.token_hex(4)}")
     clock.begin("checksums")
@@ -214,7 +221,9 @@ def _load(
                 there = {schema.oid for schema in manifest.schemas if schema.name in made}
                 ordinary = [e for e in entries if not (e.is_privilege or e.is_extension or e.is_privileged)]
                 ordinary = quarantine.without_schemas(ordinary, tuple(there))
-                quarantine.load(config, source.full_dump, ordinary, beside, login=login, jobs=workers)
+                quarantine.load(
+                    config, source.full_dump, ordinary, beside, login=login, jobs=workers, tablespaces=places
+                )
                 clock.begin("statistics")
                 quarantine.analyze(config, beside, login, workers)
                 clock.begin("proof")
@@ -224,7 +233,7 @@ def _load(
                 later = [e for e in entries if e.is_privileged and not e.is_privilege] if privileged else []
                 later += [e for e in entries if e.is_privilege and (privileged or not e.is_privileged)]
                 if later:
-                    quarantine.load(config, source.full_dump, later, beside, login=None)
+                    quarantine.load(config, source.full_dump, later, beside, login=None, tablespaces=places)
         except BaseException:
             quarantine.drop(config, beside, role)
             raise

@@ -58,6 +58,7 @@ def quarantined(
     *,
     jobs: int,
     on_phase: Callable[[str], None],
+    tablespaces: bool = False,
 ) -> Iterator[Part]:
     """Restore all definitions and the rows of some tables into a database of their own, for a block of work.
 
@@ -70,6 +71,7 @@ def quarantined(
         table_oids: the tables whose rows are wanted, by their numbers in the manifest.
         jobs: how much is done at once.
         on_phase: told what begins.
+        tablespaces: put everything where it lay; rows that are only read from here may lie anywhere.
 
     Raises:
         RefusedError: archive and host do not fit.
@@ -97,7 +99,7 @@ def quarantined(
                 definitions = [entry for entry in entries if is_definition(entry)]
                 rows = [entry for entry in entries if entry.is_table_data and entry.oid in table_oids]
                 chosen = quarantine.without_schemas([*definitions, *rows], there)
-                quarantine.load(config, source.full_dump, chosen, name, login=login, jobs=jobs)
+                quarantine.load(config, source.full_dump, chosen, name, login=login, jobs=jobs, tablespaces=tablespaces)
                 on_phase("proof")
                 with login.connected(config, name) as connection:
                     for table in wanted:

@@ -9,9 +9,10 @@ by statements that run no code of the dump. Event triggers and their like are no
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ ROLE_PREFIX = "pgdr_restore_"
 _LOCALHOST = "127.0.0.1"
 # How long the throw-away role could log in if we were killed and nobody cleaned up.
 _VALID = timedelta(days=2)
+_NO_TABLESPACE = re.compile(r'tablespace ".*" does not exist|"default_tablespace"')
 _NO_OWNER_COMMAND = {"statistics object": "statistics", "materialized view": "materialized view"}
 
 
@@ -103,7 +105,7 @@ def throwaway_role(
         )
     )
     try:
-        _tablespaces(admin, "grant create on tablespace {} to {}", name)
+        open_tablespaces(admin, name)
         for role in member_of:
             admin.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), sql.Identifier(name)))
         with tempfile.TemporaryDirectory(prefix="pgdr-login-", dir=config.run_directory) as folder:
@@ -122,6 +124,11 @@ def _drop_role(admin: Connection[TupleRow], role: str) -> None:
     with suppress(psycopg.Error):
         _tablespaces(admin, "revoke all on tablespace {} from {}", role)
         admin.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+
+
+def open_tablespaces(admin: Connection[TupleRow], role: str) -> None:
+    """Let a role put relations into every tablespace; ``drop owned`` in any database takes that back."""
+    _tablespaces(admin, "grant create on tablespace {} to {}", role)
 
 
 def _tablespaces(admin: Connection[TupleRow], statement: LiteralString, role: str) -> None:
@@ -215,7 +222,7 @@ def load(
     *,
     login: Login | None,
     jobs: int = 1,
-    on_tick: Callable[[], None] | None = None,
+    tablespaces: bool = True,
 ) -> None:
     """Restore entries of a dump into a database; the first error ends it.
 
@@ -226,7 +233,7 @@ def load(
         database: where to.
         login: the throw-away role that does it and owns everything, or ``None`` for the superuser.
         jobs: how much is done at once.
-        on_tick: called from time to time.
+        tablespaces: put everything where it lay; else into the database's own tablespace.
 
     Raises:
         OperationFailedError: PostgreSQL refused something.
@@ -240,6 +247,7 @@ def load(
                 *("--format=directory", "--exit-on-error", "--no-password", f"--use-list={path}"),
                 *((f"--jobs={jobs}",) if jobs > 1 else ()),
                 *(("--no-owner",) if login else ()),
+                *(() if tablespaces else ("--no-tablespaces",)),
                 f"--dbname={login.conninfo(config, database) if login else connection_string(config, database)}",
                 str(dump),
             ),
@@ -247,10 +255,14 @@ def load(
         )
         environment = login.environment if login else client_environment()
         try:
-            parallel.run_all([program], 1, env=environment, on_tick=on_tick)
+            parallel.run_all([program], 1, env=environment)
         except CommandError as error:
             lines = [line for line in error.completed.tail.splitlines() if "error:" in line] or ["no reason given"]
-            raise OperationFailedError(f"the restore failed: {lines[0]}", remedy="nothing was changed") from error
+            # An archive of before tablespaces were noted in its manifest.
+            make = "; make it, or add --no-tablespaces" if _NO_TABLESPACE.search(lines[0]) else ""
+            raise OperationFailedError(
+                f"the restore failed: {lines[0]}", remedy=f"nothing was changed{make}"
+            ) from error
 
 
 def analyze(config: HostConfig, database: str, login: Login, jobs: int) -> None:

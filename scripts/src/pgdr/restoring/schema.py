@@ -48,6 +48,7 @@ class SchemaPlan:
         ties: what ties it to other schemas now.
         foreign_keys: its archived foreign keys to other schemas; they are validated against the rows of now.
         drift: how the live schema differs in structure from the archived one.
+        tablespaces: relations go back into the tablespaces where they lay; else all into the default one.
     """
 
     source: str
@@ -59,6 +60,7 @@ class SchemaPlan:
     ties: links.Links
     foreign_keys: tuple[ForeignKeyEntry, ...]
     drift: tuple[checks.Drift, ...]
+    tablespaces: bool = True
 
 
 @dataclass
@@ -86,7 +88,7 @@ class _Beside:
     comment: str | None
 
 
-def make_plan(config: HostConfig, source: Source, schema: str) -> SchemaPlan:
+def make_plan(config: HostConfig, source: Source, schema: str, *, tablespaces: bool = True) -> SchemaPlan:
     """Look at archive and live schema; nothing is changed.
 
     Raises:
@@ -97,6 +99,8 @@ def make_plan(config: HostConfig, source: Source, schema: str) -> SchemaPlan:
     tables = [table for table in manifest.tables if table.schema_ == schema]
     with connected(config, application_name="pgdr restore", settings=_SETTINGS) as live:
         checks.require_roles(live, manifest, [*{o.owner for o in _owners_of(manifest.owners, schema)}, entry.owner])
+        if tablespaces:
+            checks.require_tablespaces(live, manifest)
         replaces = live.execute("select from pg_catalog.pg_namespace where nspname = %s", (schema,)).fetchone()
         drift = checks.find_drift(tables, [t for t in checks.live_tables(live) if t.schema_ == schema])
         ties = links.find(live, schema) if replaces is not None else links.Links()
@@ -119,6 +123,7 @@ def make_plan(config: HostConfig, source: Source, schema: str) -> SchemaPlan:
         ties=ties,
         foreign_keys=outward,
         drift=drift,
+        tablespaces=tablespaces,
     )
 
 
@@ -187,7 +192,9 @@ def restore(
     folder = source.archive.folder.parent / working_name(label_of(datetime.now(UTC)), "restoring")
     with connected(config, application_name="pgdr restore", settings=_SETTINGS) as admin:
         try:
-            with quarantined(config, admin, source, wanted, jobs=workers, on_phase=clock.begin) as part:
+            with quarantined(
+                config, admin, source, wanted, jobs=workers, on_phase=clock.begin, tablespaces=plan.tablespaces
+            ) as part:
                 _complete(config, source, entry, part, plan, workers)
                 wanted_rows = _rows_to_come(config, source, part, plan.schema, keep_erased)
                 clock.begin("bring it beside the live schema")
@@ -217,7 +224,7 @@ def _complete(config: HostConfig, source: Source, entry: SchemaEntry, part: Part
         if not (e.is_privilege or e.is_extension or e.is_privileged or e.is_table_data or is_definition(e))
         and not (e.catalog == contents.PG_CONSTRAINT and e.oid in outside)
     ]
-    quarantine.load(config, dump, rest, part.database, login=part.login, jobs=jobs)
+    quarantine.load(config, dump, rest, part.database, login=part.login, jobs=jobs, tablespaces=plan.tablespaces)
     left_out = {(t.key, k.name) for k in plan.foreign_keys for t in [source.manifest.table(k.schema_, k.table)] if t}
     prove(config, part.database, source.manifest, schemas={plan.schema}, leave_out=left_out, jobs=jobs)
     quarantine.hand_over(config, part.database, part.login, source.manifest)
@@ -258,6 +265,7 @@ def _load_beside(
         admin.execute(sql.SQL("alter role {} nobypassrls").format(role))
     database = sql.Identifier(config.database)
     admin.execute(sql.SQL("grant connect, create on database {} to {}").format(database, role))
+    quarantine.open_tablespaces(admin, part.login.role)
     for (name,) in admin.execute(
         "select nspname from pg_catalog.pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
     ).fetchall():

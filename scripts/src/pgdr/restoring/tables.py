@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pgdr.archive.counting import count_rows
 from pgdr.archive.model import TableEntry
 from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
+from pgdr.policy.tenancy import Tenancy
 from pgdr.postgres.connection import Connection, TupleRow, connected
-from pgdr.restoring import checks, merge, quarantine
+from pgdr.restoring import checks, contents, merge, quarantine
 from pgdr.restoring.columns import ColumnPairs, pair_columns
-from pgdr.restoring.part import quarantined
+from pgdr.restoring.owners import keys_among, owner_tables
+from pgdr.restoring.part import Part, quarantined
 from pgdr.restoring.rows import SETTINGS, Work
 from pgdr.restoring.selection import stored
 from pgdr.restoring.source import Source
@@ -29,6 +32,19 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
+class Erasures:
+    """Who was erased since.
+
+    Attributes:
+        tenancy: how rows belong to tenants.
+        keep: removes their rows from a database, and returns how many.
+    """
+
+    tenancy: Tenancy
+    keep: Callable[[str], int]
+
+
+@dataclass(frozen=True)
 class Request:
     """What is asked for.
 
@@ -38,6 +54,7 @@ class Request:
         new_name: name of the copy, in the table's schema; for ``into``.
         only_plan: roll everything back at the end.
         columns: what a person decided about columns that have changed since.
+        erasures: who was erased since; ``None`` where nobody ever was.
     """
 
     tables: Sequence[TableEntry]
@@ -45,15 +62,21 @@ class Request:
     new_name: str = ""
     only_plan: bool = False
     columns: ColumnMap = field(default_factory=ColumnMap)
+    erasures: Erasures | None = None
 
 
 @dataclass
 class TablesRestore:
-    """What became of a restore of tables, or what would."""
+    """What became of a restore of tables, or what would.
+
+    Attributes:
+        erased: archived rows of each table that stay away, because whom they belonged to was erased.
+    """
 
     source: str
     mode: Mode
     changes: dict[str, merge.Counts] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
     drift: tuple[checks.Drift, ...] = ()
     seconds: float = 0.0
 
@@ -91,7 +114,14 @@ def restore(
             _require_free(admin, tables[0].schema_, request.new_name)
         else:
             pairs, result.drift = pair_columns(tables, checks.live_tables(admin), request.columns)
-        with quarantined(config, admin, source, wanted, jobs=quarantine.processors(jobs), on_phase=on_phase) as part:
+        owners: list[TableEntry] = []
+        if request.erasures is not None:
+            owners = owner_tables(admin, request.erasures.tenancy, source.manifest, _entries(source, wanted))
+        here = wanted | {entry.oid for entry in owners}
+        with quarantined(config, admin, source, here, jobs=quarantine.processors(jobs), on_phase=on_phase) as part:
+            if request.erasures is not None:
+                on_phase("erasures")
+                result.erased = _keep_away(config, source, part, request.erasures, here, _entries(source, wanted))
             on_phase("compare" if request.only_plan else "bring the rows back")
             work = Work(config, admin, part, tables, pairs)
             if mode is Mode.INTO:
@@ -100,6 +130,29 @@ def restore(
                 result.changes = work.bring_back(overwrite=mode is Mode.OVERWRITE, only_plan=request.only_plan)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _entries(source: Source, oids: Collection[int]) -> list[TableEntry]:
+    return [table for table in source.manifest.tables if table.oid in oids]
+
+
+def _keep_away(
+    config: HostConfig,
+    source: Source,
+    part: Part,
+    erasures: Erasures,
+    here: Collection[int],
+    wanted: Sequence[TableEntry],
+) -> dict[str, int]:
+    """Remove from quarantine who was erased since, before any row of theirs could come near the live tables."""
+    entries = contents.read_contents(config, source.full_dump)
+    keys = keys_among(source.manifest, entries, here)
+    quarantine.load(config, source.full_dump, keys, part.database, login=part.login, tablespaces=False)
+    if not erasures.keep(part.database):
+        return {}
+    with part.login.connected(config, part.database) as there:
+        left = {table.key: (table.rows or 0) - count_rows(there, table) for table in wanted if table.rows is not None}
+    return {key: rows for key, rows in left.items() if rows}
 
 
 def _require_free(admin: Connection[TupleRow], schema: str, name: str) -> None:

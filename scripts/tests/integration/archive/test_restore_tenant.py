@@ -68,6 +68,26 @@ def test_a_tenant_comes_back_from_an_archive_while_others_stay_as_they_are(tenan
     assert _image(site, "p.tenant_id <> 1") == others
 
 
+def test_a_tenants_own_sequence_comes_back_from_an_archive(tenants: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    site = tenants
+    path = site.folder / "policy.yml"
+    policy = yaml.safe_load(path.read_text())
+    policy["recovery_policy"]["tenancy"]["sequences"] = [{"schema": "sales", "name": "invoice_no_{tenant}"}]
+    path.write_text(yaml.safe_dump(policy))
+    site.execute(
+        "create sequence sales.invoice_no_1; alter sequence sales.invoice_no_1 owner to erp_owner;"
+        "grant usage on sequence sales.invoice_no_1 to erp_reader; select setval('sales.invoice_no_1', 41)"
+    )
+    site.ask("archive")
+    site.execute("drop sequence sales.invoice_no_1")
+    capfd.readouterr()
+    assert site.run("restore", "tenant", "1", *CONSENT) == 0
+    assert "sequence sales.invoice_no_1 is made again: none -> next 42" in capfd.readouterr().out
+    assert site.value("select nextval('sales.invoice_no_1')") == 42
+    assert site.value("select has_sequence_privilege('erp_reader', 'sales.invoice_no_1', 'usage')")
+    assert site.value("select relowner::regrole::text from pg_class where relname = 'invoice_no_1'") == "erp_owner"
+
+
 def test_an_archive_that_is_damaged_changes_nothing(tenants: Site) -> None:
     site = tenants
     label = site.ask("archive")["label"]
@@ -110,6 +130,22 @@ def test_who_was_erased_stays_erased_whatever_is_restored(tenants: Site, aws: No
     cluster = ("--confirm", "erp-test")
     site.ask("restore", "table", "core.partners", "sales.orders", "sales.lines", "--missing-only", *cluster)
     assert _image(site, "p.tenant_id = 1") is None
+    # Rows that do not say whose they are: their parents do, and those are gone.
+    site.execute("delete from sales.lines where order_id % 2 = 0")
+    table = ("restore", "table", "sales.lines")
+    for how in (("--missing-only", "--plan"), ("--missing-only", *cluster), ("--overwrite", *cluster)):
+        done = site.ask(*table, *how)
+        assert done["erased"] == {"sales.lines": 300}
+    assert done["changes"]["sales.lines"]["unchanged"] == 600, "everything else is home"
+    site.ask(*table, "--into", "lines_then", *cluster)
+    assert site.value("select count(*) from sales.lines_then") == 600
+    assert site.value("select count(*) from sales.lines_then where order_id % 3 = 1") == 0
+    site.execute("drop table sales.lines_then")
+    site.capture.readouterr()
+    assert site.run(*table, "--missing-only", *cluster) == 0
+    assert "sales.lines: 300 archived rows stay away" in site.capture.readouterr().out
+    # An order whose partner was erased has one all the same, if it is another tenant's.
+    assert _image(site, "p.tenant_id <> 1") == others
     site.ask("restore", "schema", "core", *cluster)
     assert _image(site, "p.tenant_id = 1") is None
     # Here the parents are gone: no foreign key to them could be validated, were the children not removed before.
