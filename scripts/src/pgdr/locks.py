@@ -60,12 +60,24 @@ def lock_path(config: HostConfig, scope: str = "") -> Path:
 
 def holder(config: HostConfig, scope: str = "") -> Holder | None:
     """Who holds the lock, as far as it is written down and that process lives."""
-    try:
-        content = json.loads(_holder_path(config, scope).read_text(encoding="utf-8"))
-        found = Holder(int(content["pid"]), str(content["command"]), str(content["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if _alive(found.pid) else None
+    found = _written(_holder_path(config, scope))
+    return found if found is not None and _alive(found.pid) else None
+
+
+def killed(config: HostConfig) -> dict[str, Holder]:
+    """Who was ended before it could clear its name away, by scope: killed, or out of memory.
+
+    It stands there until the next operation of that scope, or until the host starts again.
+    """
+    found = {}
+    for path in config.run_directory.glob(f"{config.stanza}*.holder"):
+        scope = path.stem[len(config.stanza) + 1 :]
+        if path.stem != _lock_name(config, scope):
+            continue  # of a stanza whose name begins with this one's
+        written = _written(path)
+        if written is not None and not _alive(written.pid):
+            found[scope] = written
+    return found
 
 
 @contextmanager
@@ -142,6 +154,14 @@ def _busy(other: Holder | None, waited: float) -> BusyError:
     who = str(other) if other else "another operation"
     after = f" after {waited:.0f} s of waiting" if waited else ""
     return BusyError(f"gave way{after} to {who}", remedy="nothing was changed")
+
+
+def _written(path: Path) -> Holder | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(int(content["pid"]), str(content["command"]), str(content["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_holder(path: Path, command: str) -> None:

@@ -108,6 +108,7 @@ def _rest(book: _Book, found: Status) -> None:
         book.set("job_max_age_seconds", "Age at which a job's last good end is too old.", seconds, job=job)
     for disk in facts.disks:
         place = {"path": disk.path, "what": disk.what}
+        book.set("disk_size_bytes", "Bytes of a file system.", disk.size, **place)
         book.set("disk_free_bytes", "Free bytes of a file system.", disk.free, **place)
         book.set("disk_full_hours", "Hours until it is full at the present pace.", disk.hours, **place)
     book.set("holds", "Backups that people hold.", len(facts.holds.holds))

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from pgdr import heartbeat
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
+from pgdr.locks import operation_lock
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.proof.look import now
 from pgdr.proof.marks import Proven, record_archive_proven, record_proven
@@ -29,7 +31,7 @@ from pgdr.status.recent import known_file
 from pgdr.surgery.ledger import Ledger
 
 if TYPE_CHECKING:
-    from scripts.tests.integration.conftest import Site
+    from scripts.tests.integration.conftest import ClusterFactory, Site
 
 _POLICY = Path(__file__).resolve().parents[3] / "inventories" / "lab" / "group_vars" / "all" / "policy.yml"
 # What a machine for tests has not: a time server, and anybody to tell.
@@ -232,6 +234,83 @@ def test_a_missing_repository_and_a_stopped_server_are_said_and_the_rest_is_show
     assert code == ExitCode.UNREACHABLE
     assert _bad(document)["server"] == "red"
     assert document["repositories"][1]["backups"] == 1
+
+
+def test_another_cluster_on_the_same_stanza_is_red_and_its_backup_refused(
+    host: HostConfig, run: Run, made_site: Site, new_cluster: ClusterFactory, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And a server of 18 before programs of 16, which could not dump it."""
+    other = new_cluster(18)
+    path = host.state_directory.parent / "other.yml"
+    changes = {"port": other.port, "socket_directory": str(other.folder), "data_directory": str(other.data)}
+    path.write_text(yaml.safe_dump({**host.model_dump(mode="json"), **changes}))
+    try:
+        main(["--config", str(path), "status", "--policy", str(_POLICY), "--output", "json"])
+        document = json.loads(capfd.readouterr().out)
+        assert {name: _bad(document).get(name) for name in ("identity:1", "identity:2", "programs")} == {
+            "identity:1": "red",
+            "identity:2": "red",
+            "programs": "red",
+        }
+        texts = " ".join(check["text"] for check in document["checks"] if check["level"] == "red")
+        assert f"belongs to {made_site.cluster.value('select system_identifier from pg_control_system()')}" in texts
+        assert "pg_dump 16" in texts
+        config = made_site.folder / "etc" / "pgbackrest.conf"
+        moved = config.read_text().replace(f"pg1-path={made_site.cluster.data}", f"pg1-path={other.data}")
+        socket = f"pg1-socket-path={made_site.cluster.folder}"
+        config.write_text(moved.replace(socket, f"pg1-socket-path={other.folder}"))
+        assert main(["--config", str(path), "backup", "full"]) == ExitCode.REFUSED
+        assert "not the one that this stanza belongs to" in capfd.readouterr().err
+    finally:
+        made_site.configure()
+        path.unlink()
+    assert run("backup", "full")[0] == 0
+    assert _bad(run("status", "--output", "json")[1]) == {}
+
+
+def test_a_killed_backup_is_red_until_the_next_and_leaves_nothing(host: HostConfig, run: Run, made_site: Site) -> None:
+    config = str(host.state_directory.parent / "host.yml")
+    command = [sys.executable, "-m", "pgdr.cli.main", "--config", config, "backup", "full", "--repo", "1"]
+    latest = made_site.folder / "repo1/backup/erp"
+    before = {path.name for path in latest.iterdir() if path.name.startswith("20")}
+    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while {path.name for path in latest.iterdir() if path.name.startswith("20")} <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    _code, document = run("status", "--output", "json")
+    assert _bad(document) == {"killed": "red"}
+    assert "full backup (process" in next(check["text"] for check in document["checks"] if check["name"] == "killed")
+    code, text = run("backup", "full", "--repo", "1")
+    assert code == 0, text
+    assert _bad(run("status", "--output", "json")[1]) == {}
+    folders = {path.name for path in latest.iterdir() if path.name.startswith("20")}
+    assert folders == PgBackRest(host).info(1).labels(1)
+
+
+def test_a_job_that_always_gives_way_is_red_until_it_has_run(host: HostConfig, run: Run) -> None:
+    levels = []
+    with operation_lock(host, "full backup"):
+        for _ in range(3):
+            assert run("backup", "incr", "--repo", "1")[0] == ExitCode.BUSY
+            levels.append(_bad(run("status", "--output", "json")[1]))
+    assert levels == [{}, {"gave-way-incremental": "amber"}, {"gave-way-incremental": "red"}]
+    assert run("backup", "incr", "--repo", "1")[0] == 0
+    assert _bad(run("status", "--output", "json")[1]) == {}
+
+
+def test_a_limit_past_which_wal_is_thrown_away_is_red(host: HostConfig, run: Run, made_site: Site) -> None:
+    extra = made_site.folder / "etc" / "conf.d" / "tuning.conf"
+    extra.write_text("[global:archive-push]\narchive-push-queue-max=1GiB\n")
+    try:
+        _code, document = run("status", "--output", "json")
+    finally:
+        extra.unlink()
+    assert _bad(document) == {"wal-queue": "red"}
+    assert any("archive-push-queue-max=1GiB is set" in check["text"] for check in document["checks"])
+    assert _bad(run("status", "--output", "json")[1]) == {}
 
 
 def _checksum(sections: dict[str, list[tuple[str, str]]]) -> str:

@@ -20,6 +20,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
 # and takes a fifth of its time.
 _COMPRESSIONS = ("zstd:3", "gzip:6")
 _LOCK_TIMEOUT = "60s"
+_VERSION_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,22 @@ def find_program(config: HostConfig) -> DumpProgram:
     Raises:
         OperationFailedError: it is missing or its version cannot be told.
     """
-    written = process.run([config.program("pg_dump"), "--version"]).stdout
+    major, version = program_version(config, "pg_dump")
+    compression = next((item for item in _COMPRESSIONS if _knows(config, item)), "6")
+    return DumpProgram(version, major, compression)
+
+
+def program_version(config: HostConfig, name: str) -> tuple[int, str]:
+    """Major version of one of PostgreSQL's programs on this host, and the version as it writes it.
+
+    Raises:
+        OperationFailedError: it is missing or its version cannot be told.
+    """
+    written = process.run([config.program(name), "--version"], timeout=_VERSION_TIMEOUT).stdout
     found = _VERSION.search(written)
     if found is None:
-        raise OperationFailedError(f"pg_dump says no version: {written.strip()}")
-    major = int(found[1])
-    compression = next((item for item in _COMPRESSIONS if _knows(config, item)), "6")
-    return DumpProgram(found[1] + found[2], major, compression)
+        raise OperationFailedError(f"{name} says no version: {written.strip()}")
+    return int(found[1]), found[1] + found[2]
 
 
 def _knows(config: HostConfig, compression: str) -> bool:

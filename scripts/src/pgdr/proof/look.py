@@ -14,6 +14,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.info import STATUS_NO_BACKUP, STATUS_OK, StanzaInfo
 from pgdr.postgres.archiver import Archiver, archiver
 from pgdr.postgres.connection import connected
+from pgdr.postgres.facts import ServerFacts, server_facts
 from pgdr.recovery.lsn import DEFAULT_SEGMENT_SIZE
 
 _SETTINGS = {"statement_timeout": "10s"}
@@ -26,10 +27,12 @@ class Server:
     Attributes:
         archiver: its archiving; ``None`` where it does not answer.
         check: whether it answers.
+        facts: what it is; ``None`` where it does not answer.
     """
 
     archiver: Archiver | None
     check: Check
+    facts: ServerFacts | None = None
 
     @property
     def segment_size(self) -> int:
@@ -41,7 +44,7 @@ def ask_server(config: HostConfig) -> Server:
     """Ask the server about its archiving."""
     try:
         with connected(config, "postgres", application_name="pgdr", settings=_SETTINGS) as connection:
-            found = archiver(connection)
+            found, facts = archiver(connection), server_facts(connection)
     except PgdrError as error:
         return Server(
             None,
@@ -54,7 +57,7 @@ def ask_server(config: HostConfig) -> Server:
                 code=ExitCode.UNREACHABLE,
             ),
         )
-    return Server(found, green("server", "PostgreSQL answers"))
+    return Server(found, green("server", "PostgreSQL answers"), facts)
 
 
 def repository_check(found: StanzaInfo, repository: int) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from pgdr import process
 from pgdr.errors import ExitCode, PgdrError
@@ -27,6 +28,8 @@ from pgdr.status.space import Disk, measure
 
 #: A repository that does not answer must not keep the rest waiting.
 _REPOSITORY_TIMEOUT = 20.0
+#: What a disk is called that holds nothing but pg_wal.
+WAL_DISK = "pg_wal"
 
 
 @dataclass
@@ -172,8 +175,20 @@ def _clock() -> bool | None:
 
 
 def _paths(config: HostConfig, policy: Policy) -> dict[str, str]:
-    paths = {str(config.data_directory): "data and pg_wal"}
+    wal = config.data_directory / "pg_wal"
+    own = _device(wal) != _device(config.data_directory)
+    paths = {str(config.data_directory): "data" if own else "data and pg_wal"}
     for repository in policy.repositories:
         if isinstance(repository, PosixRepository):
             paths[repository.path] = f"repository {repository.id}"
+    if own:
+        paths[str(wal)] = WAL_DISK
     return paths
+
+
+def _device(path: Path) -> int | None:
+    """The file system that a path is on; ``None`` where nobody can say."""
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None

@@ -28,12 +28,14 @@ class History:
         begun: when the journal begins; ``None`` for an empty one.
         last_ok: by job: when it last ended well everywhere.
         failed: by job: when it last failed, and how, where that was later.
+        gave_way: by job: when it gave way to another operation since it last ended well, by repository.
         problem: why the journal cannot be read.
     """
 
     begun: datetime | None = None
     last_ok: dict[str, datetime] = field(default_factory=dict)
     failed: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    gave_way: dict[str, dict[int, list[datetime]]] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -52,7 +54,11 @@ def read_history(config: HostConfig) -> History:
                 if entry.result == "ok":
                     history.last_ok[job] = at
                     history.failed.pop(job, None)
-                elif entry.result != "busy":
+                    history.gave_way.pop(job, None)
+                elif entry.result == "busy":
+                    where = int(entry.details.get("repository") or 0)
+                    history.gave_way.setdefault(job, {}).setdefault(where, []).append(at)
+                else:
                     text = str(entry.details.get("message") or entry.details.get("error") or entry.result)
                     history.failed[job] = (at, text)
     except PgdrError as error:

@@ -11,10 +11,12 @@ from pgdr.policy.units import seconds_text
 from pgdr.proof.usual import age_checks, ago
 from pgdr.proof.wal import claimed_check, wal_checks
 from pgdr.recovery.lsn import Segment
-from pgdr.status.facts import Facts, RepositoryFacts
+from pgdr.status.facts import WAL_DISK, Facts, RepositoryFacts
 from pgdr.status.measures import Measures, rpo_of
 
 _DISK = ((Level.RED, 0.05, 4.0), (Level.AMBER, 0.15, 24.0))
+# A disk for pg_wal alone is small and fills in minutes when archiving stops: told at 70 and 85 % in use.
+_WAL_DISK = ((Level.RED, 0.15, 4.0), (Level.AMBER, 0.30, 24.0))
 _SKEW = 60.0
 _JOB_NAMES = {"backup-full": "full", "backup-incremental": "incremental"}
 
@@ -231,12 +233,14 @@ def _jobs(facts: Facts) -> Iterator[Check]:
 
 def _disks(facts: Facts) -> Iterator[Check]:
     for number, disk in enumerate(facts.disks):
-        name = f"disk-{number}" if number else "disk"
+        own = disk.what == WAL_DISK
+        name = "wal-disk" if own else f"disk-{number}" if number else "disk"
         free = 1 - disk.used_share
         hours = "" if disk.hours is None else f", full in {disk.hours:.0f} h at this pace"
         text = f"{disk.path} ({disk.what}): {100 * free:.0f} % free{hours}"
+        limits = _WAL_DISK if own else _DISK
         level = next(
-            (lv for lv, share, left in _DISK if free < share or (disk.hours is not None and disk.hours < left)), None
+            (lv for lv, share, left in limits if free < share or (disk.hours is not None and disk.hours < left)), None
         )
         if level is None:
             yield green(name, text)

@@ -15,6 +15,7 @@ from pgdr.proof.findings import record
 from pgdr.proof.verify import check_document
 from pgdr.shipping.check import journal_copy_check
 from pgdr.status.facts import Facts, gather
+from pgdr.status.host import host_checks
 from pgdr.status.judge import judge
 from pgdr.status.measures import Measures, measure
 from pgdr.surgery.shipping import ledger_checks
@@ -44,6 +45,7 @@ def status(config: HostConfig, policy: Policy) -> Status:
     measures = measure(facts)
     checks = [
         *judge(facts, measures),
+        *host_checks(config, facts),
         *delivery_checks(config, policy.notification),
         *ledger_checks(config, policy),
         *journal_copy_check(config, policy, facts.now),

@@ -1,0 +1,64 @@
+"""This host's clock against that of each object store, asked directly: S3 refuses requests that are 15 minutes off."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from pgdr.errors import PgdrError
+from pgdr.health import Check, Level, green
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.pgbackrest.repositories import ConfiguredRepository
+from pgdr.proof.look import now
+from pgdr.proof.usual import ago
+
+_TIMEOUT = 3.0
+#: Seconds; the date in an answer is whole seconds, and the answer may take some.
+_OFF = 60.0
+
+
+def clock_checks(config: HostConfig) -> Iterator[Check]:
+    """Compare the clocks; a store that does not answer says nothing here."""
+    try:
+        stores = [item for item in PgBackRest(config).repositories if item.type == "s3" and item.endpoint]
+    except PgdrError:
+        return
+    with ThreadPoolExecutor(max_workers=max(1, len(stores))) as pool:
+        answers = list(pool.map(_ahead, stores))
+    for item, ahead in zip(stores, answers, strict=True):
+        if ahead is None:
+            continue
+        if abs(ahead) <= _OFF:
+            yield green("host-clock", "this host's clock and the repository's agree", item.key)
+            continue
+        yield Check(
+            "host-clock",
+            Level.RED,
+            f"this host's clock is {ago(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the repository's",
+            item.key,
+            endangers="S3 (it refuses requests more than 15 minutes off), labels of backups, points in time",
+            remedy="timedatectl; set this host's clock: timedatectl set-ntp true",
+        )
+
+
+def _ahead(item: ConfiguredRepository) -> float | None:
+    """Seconds that the store's clock is ahead of this host's; ``None`` where it does not say."""
+    context = ssl.create_default_context()
+    # Only a date is read, nothing is sent, and a certificate may look expired just because this clock is wrong.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(str(item.endpoint), item.port, timeout=_TIMEOUT, context=context)
+    try:
+        connection.request("HEAD", "/")
+        said = connection.getresponse().getheader("Date")
+        there: datetime | None = parsedate_to_datetime(said) if said else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return None if there is None else (there - now()).total_seconds()

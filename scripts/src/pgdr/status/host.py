@@ -1,0 +1,92 @@
+"""Whether this host is what its backups take it for: the right cluster, programs, clock and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pgdr.archive.dump import program_version
+from pgdr.errors import PgdrError
+from pgdr.health import Check, Level, green
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.spool import queue_limit
+from pgdr.status.clock import clock_checks
+from pgdr.status.endings import gave_way_checks, killed_checks
+from pgdr.status.facts import Facts
+from pgdr.status.pace import pace_checks
+
+
+def host_checks(config: HostConfig, facts: Facts) -> Iterator[Check]:
+    """Look at the host itself."""
+    yield from identity_checks(facts)
+    yield _programs(config, facts)
+    yield from _queue(config)
+    yield from clock_checks(config)
+    yield from killed_checks(config)
+    yield from gave_way_checks(facts.history)
+    for item in facts.repositories:
+        yield from pace_checks(item.backups, item.key)
+
+
+def identity_checks(facts: Facts) -> Iterator[Check]:
+    """Whether the server is the cluster that the stanza belongs to: pgBackRest takes WAL and backups of no other."""
+    server = facts.server.facts
+    if server is None:
+        return
+    for key, info in facts.infos.items():
+        stanza = info.database(key)
+        if stanza is None:
+            continue
+        if str(stanza.system_id) == server.system_identifier and stanza.version == str(server.major):
+            yield green("identity", "this server is the cluster that the stanza belongs to", key)
+            continue
+        yield Check(
+            "identity",
+            Level.RED,
+            f"this server is cluster {server.system_identifier} of PostgreSQL {server.major}; stanza {info.name} "
+            f"belongs to {stanza.system_id} of PostgreSQL {stanza.version}: none of its WAL and backups are taken",
+            key,
+            endangers="every change that is made here",
+            remedy="start the right cluster; a new one needs another stanza; after a major upgrade: pgbackrest "
+            "stanza-upgrade",
+        )
+
+
+def _programs(config: HostConfig, facts: Facts) -> Check:
+    """Whether the client programs can dump and restore this server: an older one refuses, at three in the morning."""
+    server = facts.server.facts
+    if server is None:
+        return green("programs", "the server says no version to compare with")
+    for name in ("pg_dump", "pg_restore"):
+        try:
+            major, version = program_version(config, name)
+            problem = f"{name} {version} cannot work with a server of version {server.version}"
+        except PgdrError as error:
+            major, problem = 0, error.message
+        if major < server.major:
+            return Check(
+                "programs",
+                Level.RED,
+                problem,
+                endangers="logical archives and every restore from them",
+                remedy=f"install postgresql-client-{server.major} and name it in host.yml, bin_directory",
+            )
+    return green("programs", "pg_dump and pg_restore are as new as the server")
+
+
+def _queue(config: HostConfig) -> Iterator[Check]:
+    try:
+        limit = queue_limit(config.pgbackrest_config)
+    except PgdrError:
+        return  # an unreadable configuration was said before
+    if limit is None:
+        yield green("wal-queue", "WAL waits for as long as it must")
+        return
+    yield Check(
+        "wal-queue",
+        Level.RED,
+        f"archive-push-queue-max={limit} is set: when more than that waits, pgBackRest reports WAL as archived and "
+        "throws it away",
+        endangers="every change from the first outage on until the next full backup",
+        remedy="ansible-playbook playbooks/site.yml takes it out; then pgdr verify, which begins a full backup where "
+        "WAL is lost",
+    )
