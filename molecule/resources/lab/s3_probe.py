@@ -233,7 +233,24 @@ def _hiding(writer: S3Client, version: _Version) -> dict[str, Callable[[], bool]
         kept = writer.get_object(**version.itself)["Body"].read() == _CONTENT
         return kept and not _lists(writer, version)
 
-    return {"deletion_only_hides": only_hides}
+    def hides_many() -> bool:
+        """pgBackRest takes away what a killed backup left by one request for many objects."""
+        others = [_put(writer, version.bucket), _put(writer, version.bucket)]
+        hidden = writer.delete_objects(Bucket=version.bucket, Delete={"Objects": [{"Key": o.key} for o in others]})
+        return len(hidden.get("Deleted", [])) == len(others) and not hidden.get("Errors")
+
+    def destroys_none_of_many() -> bool:
+        other = _put(writer, version.bucket)
+        refused = writer.delete_objects(
+            Bucket=version.bucket, Delete={"Objects": [{"Key": other.key, "VersionId": other.version}]}
+        ).get("Errors", [])
+        return [error.get("Code") in _DENIED for error in refused] == [True]
+
+    return {
+        "deletion_only_hides": only_hides,
+        "deletion_of_many_only_hides": hides_many,
+        "writer_destroys_none_of_many": destroys_none_of_many,
+    }
 
 
 def _encrypts(owner: S3Client, s3: S3State) -> bool:

@@ -92,6 +92,15 @@ def bucket_policy(bucket: str) -> dict[str, object]:
                 "Resource": [objects],
             },
             {
+                # A cloud asks this of each object; Ceph asks it of the bucket when one request hides many, which is how
+                # pgBackRest takes away what a killed backup left.
+                "Sid": "WriterHidesManyAtOnce",
+                "Effect": "Allow",
+                "Principal": principal,
+                "Action": ["s3:DeleteObject"],
+                "Resource": [resource],
+            },
+            {
                 "Sid": "WriterNeverDestroys",
                 "Effect": "Deny",
                 "Principal": principal,
