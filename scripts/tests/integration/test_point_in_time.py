@@ -92,6 +92,10 @@ class Story:
         cluster.stop()
         self.world.pgdr("recover", "plan", "--repo", "1", *self.eras[era].targets[kind], *more)
         self.world.pgdr("recover", "run", "--confirm", self.world.host.cluster_name)
+        # No ordinary start before somebody has looked whom the restore has brought back.
+        with pytest.raises(RuntimeError, match="could not start server"):
+            cluster.start()
+        self.world.pgdr("erasures", "replay", "--before-opening", "--nobody-was-erased")
         cluster.start()
         until = time.monotonic() + 30
         while cluster.value("select pg_is_in_recovery()"):

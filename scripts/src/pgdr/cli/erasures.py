@@ -43,11 +43,18 @@ def replay(
             help="Of a cluster that was recovered and does not run yet: fetches the ledger, and opens nothing.",
         ),
     ] = False,
+    nobody_was_erased: Annotated[
+        bool,
+        typer.Option(
+            "--nobody-was-erased",
+            help="With --before-opening, where the ledger cannot be fetched: you know that it is empty.",
+        ),
+    ] = False,
     output_format: _Format = OutputFormat.TABLE,
 ) -> None:
     """Remove again what was erased before. Run it after every restore, before the service opens.
 
-    Any exit code but 0 means: do not open the service.
+    Any exit code but 0 means: do not open the service. A cluster that pgdr recover brought back does not start before.
 
     \b
     Examples:
@@ -58,6 +65,11 @@ def replay(
     from pgdr.surgery.ledger import Ledger  # noqa: PLC0415
     from pgdr.surgery.records import recorded  # noqa: PLC0415
 
+    if nobody_was_erased:
+        if not before_opening:
+            raise typer.BadParameter("--nobody-was-erased is about a recovered cluster: add --before-opening")
+        _open_without_ledger(context, output_format)
+        return
     if before_opening:
         if plan or database is not None:
             raise typer.BadParameter("--before-opening goes with no other option: it is about the recovered ERP")
@@ -82,6 +94,20 @@ def _show_replayed(found: Replayed, word: str) -> None:
     for number, rows in found.removed.items():
         output.result(f"erasure {number}: {rows} rows {word}")
     output.result(f"{found.erasures} erasures in the ledger, {len(found.removed)} subjects {word}")
+
+
+def _open_without_ledger(context: typer.Context, output_format: OutputFormat) -> None:
+    from pgdr.surgery.opening import open_without_ledger  # noqa: PLC0415
+    from pgdr.surgery.records import recorded  # noqa: PLC0415
+
+    host = invocation(context).host
+    # Another name than a replay's: the recovery is not proven by it.
+    with recorded(host, "erasures left out", before="opening"):
+        opened = open_without_ledger(host)
+    if output_format is OutputFormat.JSON:
+        output.json_result({"opened": opened})
+        return
+    output.result("the cluster may start; no erasure was looked up" if opened else "the cluster was not closed")
 
 
 def _replay_before_opening(context: typer.Context, path: Path | None, output_format: OutputFormat) -> None:

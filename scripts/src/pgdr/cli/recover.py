@@ -153,6 +153,7 @@ def run(
     """
     from pgdr.errors import PgdrError  # noqa: PLC0415
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
+    from pgdr.recovery.door import is_closed  # noqa: PLC0415
     from pgdr.recovery.run import Recovery  # noqa: PLC0415
 
     host = invocation(context).host
@@ -181,6 +182,8 @@ def run(
         times[phase.name] = times.get(phase.name, 0.0) + phase.seconds
     journal.append(operation="recover run", result="ok", details={**facts, "reached": reached}, times=times)
     output.result(f"promoted at {reached.get('lsn')} on timeline {reached.get('timeline')}; the cluster is stopped")
+    if is_closed(host.data_directory):
+        output.result("it starts when who was erased is removed again: pgdr erasures replay --before-opening")
 
 
 def _progress_line(phase: str, percent: float | None, detail: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -219,12 +219,14 @@ def list_all(context: typer.Context, output_format: _Format = OutputFormat.TABLE
                     "condition": item.condition,
                     "bytes": item.bytes,
                     "state": item.state.model_dump(mode="json") if item.state else None,
+                    "erased_since": _erased_since(invocation(context).host, item.state) if item.state else 0,
                 }
                 for item in found
             ]
         )
         return
     rows = []
+    host = invocation(context).host
     for item in found:
         state = item.state
         rows.append(
@@ -235,9 +237,11 @@ def list_all(context: typer.Context, output_format: _Format = OutputFormat.TABLE
                 f"{state.socket_directory} {state.port}" if state else "-",
                 output.bytes_text(item.bytes),
                 f"{state.expires_at:{_TIME}}" if state else "-",
+                str(_erased_since(host, state)) if state else "-",
             )
         )
-    output.table(("name", "state", "target", "socket and port", "on disk", "removed at"), rows, right={"on disk"})
+    columns = ("name", "state", "target", "socket and port", "on disk", "removed at", "shows erased")
+    output.table(columns, rows, right={"on disk", "shows erased"})
 
 
 @app.command()
@@ -290,6 +294,23 @@ def sweep(context: typer.Context) -> None:
         output.result(f"side instance {name} is removed: its time is over")
 
 
+def _erased_since(host: HostConfig, state: SideState) -> int | None:
+    """How many subjects it may show that were erased since: it is in recovery, so nothing can be removed from it.
+
+    Returns:
+        ``None`` where the ledger cannot be read: that is no reason to be without the past.
+    """
+    from pgdr.surgery.ledger import DONE, Ledger  # noqa: PLC0415
+
+    then = state.reached.last_commit_at if state.reached else None
+    try:
+        done = [one for one in Ledger(host).erasures() if one.state == DONE]
+    except PgdrError as error:
+        output.message(f"warning: {error}")
+        return None
+    return len({one.subject for one in done if then is None or datetime.fromisoformat(one.at) > then})
+
+
 def _show_one(host: HostConfig, state: SideState, output_format: OutputFormat) -> None:
     from pgdr.side import manage  # noqa: PLC0415
 
@@ -301,6 +322,7 @@ def _show_one(host: HostConfig, state: SideState, output_format: OutputFormat) -
                 **state.model_dump(mode="json"),
                 "condition": condition,
                 "conninfo": ready.conninfo if ready else None,
+                "erased_since": _erased_since(host, state),
             }
         )
         return
@@ -309,5 +331,10 @@ def _show_one(host: HostConfig, state: SideState, output_format: OutputFormat) -
         return
     last = f"{state.reached.last_commit_at:{_TIME}}" if state.reached.last_commit_at else "unknown"
     output.result(f"side instance {state.name} stands at {state.reached.lsn}, last transaction {last}")
+    if erased := _erased_since(host, state):
+        output.result(
+            f"it still shows {erased} subjects that were erased since: look at nothing of them, and copy nothing out "
+            "but through pgdr restore, which leaves them away"
+        )
     output.result(f"removed at {state.expires_at:{_TIME}}; earlier with: pgdr side stop {state.name}")
     output.result(f'psql "{ready.conninfo}"')

@@ -22,6 +22,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.locks import Holder, operation_lock
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.recovery.controldata import read_control_data
+from pgdr.recovery.door import close_door
 from pgdr.recovery.files import restore_files, set_aside
 from pgdr.recovery.ground import process_lives, server_process
 from pgdr.recovery.lsn import Segment, parse_lsn
@@ -120,10 +121,13 @@ class Recovery:
     def _restore(self, processes: int) -> None:
         with self._phase("restore files", Stage.FILES):
             restore_files(self._config, self._client, self._state.plan, processes, self._reporter("restore files"))
+            # From its first file on: whoever starts it would show rows that were erased.
+            close_door(Path(self._state.plan.data_directory))
 
     def _recover(self, processes: int) -> None:
         paths = self._paths()
         stop_leftover(paths.bin_directory, paths.data_directory)
+        close_door(paths.data_directory)
         if not (paths.data_directory / _SIGNAL).exists():
             if self._promoted_before():
                 self._tidy_promoted()

@@ -2,6 +2,7 @@
 
 The recovered cluster stands promoted and stopped. It is started behind the closed door that it was recovered behind,
 so that no application sees for a moment what must not be there. Where nobody was ever erased nothing is started.
+Until that is done PostgreSQL refuses any other start (:mod:`pgdr.recovery.door`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pgdr.journal import Journal
 from pgdr.policy.model import Policy
 from pgdr.postgres.connection import connected
 from pgdr.recovery.controldata import read_control_data
+from pgdr.recovery.door import open_door
 from pgdr.recovery.model import RecoveryState, Stage
 from pgdr.recovery.replay import leave_nothing, wait_until_open
 from pgdr.recovery.run import stop_leftover
@@ -29,7 +31,10 @@ from pgdr.surgery.ledger import Ledger
 from pgdr.surgery.shipping import CloudLedger
 
 _CHECK = "erasures"
-_OPEN_ANYWAY = "do not open the service before; where nobody was ever erased: --skip-tags erasures"
+_OPEN_ANYWAY = (
+    "the cluster stays closed until then; where nobody was ever erased: --nobody-was-erased, "
+    "in the play --skip-tags erasures"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def keep_erased(config: HostConfig, policy: Policy, copy: CloudLedger | None) ->
             ) from error
     ledger = Ledger(config)
     if not ledger.erasures():
+        open_door(config.data_directory)
         return Kept(fetched, Replayed(0, {}))
     if policy.tenancy is None:
         raise ConfigError(
@@ -70,7 +76,27 @@ def keep_erased(config: HostConfig, policy: Policy, copy: CloudLedger | None) ->
         )
     ledger.require_key()
     with _reachable(config) as place:
-        return Kept(fetched, replay(Request(place, policy.tenancy), ledger))
+        kept = Kept(fetched, replay(Request(place, policy.tenancy), ledger))
+    open_door(config.data_directory)
+    return kept
+
+
+def open_without_ledger(config: HostConfig) -> bool:
+    """Let a recovered cluster start whose erasures cannot be looked up, because nobody was ever erased.
+
+    Returns:
+        whether it was closed.
+
+    Raises:
+        RefusedError: this host's own ledger knows better.
+    """
+    known = len(Ledger(config).erasures())
+    if known:
+        raise RefusedError(
+            f"{known} erasures are in this host's ledger",
+            remedy="pgdr erasures replay --before-opening, without --nobody-was-erased; the cluster stays closed",
+        )
+    return open_door(config.data_directory)
 
 
 @contextmanager
