@@ -142,20 +142,35 @@ def backup_bucket_policy(bucket: str, key_arn: str, guardians: Guardians) -> Doc
     )
 
 
-def replica_bucket_policy(bucket: str, guardians: Guardians) -> Document:
-    """Return the policy of the copy: S3's replication writes it, and nobody else.
+def replica_bucket_policy(bucket: str, key_arn: str, guardians: Guardians, writer: str) -> Document:
+    """Return the policy of the copy: S3's replication writes it, and the host that was recovered from it.
 
-    Replication is another action (``s3:ReplicateObject``) than writing.
+    Replication is another action (``s3:ReplicateObject``) than writing. A thief of the host's credentials gains nothing
+    here: what he adds to the bucket itself is replicated, as a version on top of those that stay. Nobody hides
+    anything here, so what he hides there is in sight here.
+
+    Args:
+        bucket: the bucket.
+        key_arn: its key.
+        guardians: of the account.
+        writer: ARN of the database host's role: after a recovery from the copy it archives into it.
     """
     return document(
         *transport(bucket),
         *guarded(bucket, guardians),
         deny(
-            "DenyWriting",
-            ["s3:DeleteObject", "s3:PutObject"],
+            "DenyHiding",
+            ["s3:DeleteObject"],
             f"{bucket_arn(bucket)}/*",
             unless([guardians.break_glass]),
         ),
+        deny(
+            "DenyWriting",
+            ["s3:PutObject"],
+            f"{bucket_arn(bucket)}/*",
+            unless([guardians.break_glass, writer]),
+        ),
+        *encryption(bucket, key_arn),
         insiders_only(bucket, [guardians.account]),
     )
 

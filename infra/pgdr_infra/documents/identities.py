@@ -139,19 +139,26 @@ def writer_policy(store: Store) -> Document:
         Statement(Sid="NeverDestroy", Effect="Deny", Action=list(_NEVER), Resource="*"),
     ]
     if store.replica is not None:
-        # The host that a recovery builds from the replica becomes the database host.
+        # The host that a recovery builds from the replica becomes the database host, and archives there from then on.
         statements[-1:-1] = [
             *_list_statements("Replica", bucket_arn(store.replica.bucket), store.layout),
             Statement(
-                Sid="ReadReplica",
+                Sid="ReadAndAddReplica",
                 Effect="Allow",
-                Action=["s3:GetObject", "s3:GetObjectVersion"],
+                Action=[
+                    "s3:AbortMultipartUpload",
+                    "s3:GetObject",
+                    "s3:GetObjectVersion",
+                    "s3:ListMultipartUploadParts",
+                    "s3:PutObject",
+                    "s3:PutObjectTagging",
+                ],
                 Resource=_objects(store.replica.bucket, prefixes),
             ),
             Statement(
-                Sid="DecryptReplica",
+                Sid="UseReplicaKey",
                 Effect="Allow",
-                Action=["kms:Decrypt"],
+                Action=["kms:Decrypt", "kms:GenerateDataKey"],
                 Resource=[store.replica.key_arn],
                 Condition=_through_s3(store.replica.region),
             ),

@@ -72,6 +72,11 @@ def _place(bucket: str, region: str, vault: BackupVault) -> dict[str, pulumi.Inp
     return {"bucket": bucket, "region": region, "kms_key_arn": vault.key_arn, "log_bucket": vault.logs.name}
 
 
+def _writer(settings: Settings) -> str:
+    """The role of the database host, which infra/access makes later: policies name it by its ARN."""
+    return role_arn(settings.account, f"{settings.cluster}-host-writer")
+
+
 def _lock(settings: Settings) -> Lock:
     return Lock(settings.lock.mode, settings.lock.days)
 
@@ -103,7 +108,7 @@ def _replica(settings: Settings, replica: Replica, primary: BackupVault, opts: p
             bucket=bucket,
             region=replica.region,
             guardians=settings.guardians,
-            policy=lambda _key_arn: replica_bucket_policy(bucket, settings.guardians),
+            policy=lambda key_arn: replica_bucket_policy(bucket, key_arn, settings.guardians, _writer(settings)),
             rules=replica_rules(settings.policy, settings.repository),
             lock=_lock(settings),
             log_days=evidence_days(settings.policy),
@@ -160,7 +165,7 @@ def _tertiary(settings: Settings) -> _Tertiary | None:
 def _offsite(settings: Settings, other: _Tertiary) -> BackupVault:
     deployer = other.role_arn or settings.deployer
     guardians = Guardians(other.account, break_glass_arn(other.account, settings.cluster), deployer)
-    writer = role_arn(settings.account, f"{settings.cluster}-host-writer")
+    writer = _writer(settings)
     return BackupVault(
         "tertiary",
         BackupVaultArgs(

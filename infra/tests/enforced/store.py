@@ -146,7 +146,9 @@ def enforce(lab: Lab) -> Enforced:
     guardians = Guardians(ACCOUNT, break_glass_arn(ACCOUNT, CLUSTER), role_arn(ACCOUNT, "deployer"))
     said = {
         BUCKET: store.ceph.say(backup_bucket_policy(BUCKET, _KEY, guardians)),
-        REPLICA: store.ceph.say(replica_bucket_policy(REPLICA, guardians)),
+        REPLICA: store.ceph.say(
+            replica_bucket_policy(REPLICA, _KEY, guardians, role_arn(ACCOUNT, f"{CLUSTER}-host-writer"))
+        ),
     }
     _seed(store)
     for bucket, text in said.items():

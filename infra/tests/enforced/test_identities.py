@@ -158,6 +158,7 @@ ALLOWED: dict[str, set[str]] = {
         "read an old version",
         "read the journal",
         "read the replica",
+        "add to the replica",
         "add a backup",
         "add WAL",
         "add an archive",

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from pgdr.archive.bucket import Bucket, StoredObject, client_of
+from pgdr.archive.inuse import in_use
 from pgdr.archive.local import FETCHED, LocalArchive, LocalStore
 from pgdr.archive.model import Manifest, parse_manifest, sha256_of
 from pgdr.archive.names import MANIFEST, is_label, moment_of
@@ -110,6 +111,7 @@ class Cloud:
         repository = next((r for r in policy.s3_repositories if r.id == cloud.repository), None)
         if repository is None:
             raise ConfigError(f"archives.cloud.repository: there is no S3 repository {cloud.repository}")
+        repository = in_use(config, repository)
         self._slots = cloud.slots
         self._config = config
         self._repository = repository

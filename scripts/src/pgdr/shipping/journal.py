@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pgdr.archive.inuse import in_use
 from pgdr.chain import Head, fault, parse
 from pgdr.errors import NotProvenError, PgdrError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal, Problem
 from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
-from pgdr.shipping.copy import ChainCopy, Copied, in_use
+from pgdr.shipping.copy import ChainCopy, Copied
 from pgdr.shipping.machine import machine
 from pgdr.statefile import StateFile
 

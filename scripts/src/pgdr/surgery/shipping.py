@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pgdr.archive.inuse import in_use
 from pgdr.chain import parse
 from pgdr.errors import NotProvenError, PgdrError, UnreachableError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
-from pgdr.shipping.copy import ChainCopy, Copied, entries_in, in_use
+from pgdr.shipping.copy import ChainCopy, Copied, entries_in
 from pgdr.statefile import StateFile
 from pgdr.surgery.ledger import Ledger
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+import yaml
 
 from pgdr.archive import bucket
 from pgdr.archive.names import label_of
@@ -46,6 +47,31 @@ def cloud_site(s3: Any, make_site: Callable[..., Site]) -> Site:
 def _keys(s3: Any, prefix: str) -> list[str]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+def test_a_host_that_was_recovered_from_the_replica_copies_its_archives_there(cloud_site: Site, s3: Any) -> None:
+    """Where pgBackRest archives, archives go: the first region may be gone."""
+    path = cloud_site.folder / "policy.yml"
+    policy = yaml.safe_load(path.read_text())
+    policy["recovery_policy"]["repositories"][1]["replica"] = {"region": "us-west-2", "bucket": "erp-archives-copy"}
+    path.write_text(yaml.safe_dump(policy))
+    s3.create_bucket(Bucket="erp-archives-copy")
+    engine = cloud_site.folder / "pgbackrest.conf"
+    engine.write_text(
+        "[global]\nrepo2-type=s3\nrepo2-s3-bucket=erp-archives-copy\nrepo2-s3-region=us-west-2\n"
+        "repo2-s3-endpoint=s3.us-west-2.amazonaws.com\n[erp]\npg1-path=/x\n"
+    )
+    host = yaml.safe_load((cloud_site.folder / "host.yml").read_text())
+    (cloud_site.folder / "host.yml").write_text(yaml.safe_dump({**host, "pgbackrest_config": str(engine)}))
+    label = cloud_site.ask("archive")["uploaded"][0]["label"]
+    assert _keys(s3, "archive/") == []
+    there = s3.list_objects_v2(Bucket="erp-archives-copy", Prefix=f"archive/daily/erp/{label}/")
+    assert any(item["Key"].endswith("manifest.json") for item in there["Contents"])
+    assert {item["label"] for item in cloud_site.ask("archives", "list", "--cloud")["archives"]} == {label}
+    # At home again, archives go home again; what was copied meanwhile is made up for.
+    engine.write_text(engine.read_text().replace("erp-archives-copy", BUCKET).replace("us-west-2", "us-east-1"))
+    assert [item["label"] for item in cloud_site.ask("archives", "upload")["uploaded"]] == [label]
+    assert _keys(s3, f"archive/daily/erp/{label}/") != []
 
 
 def test_archive_is_copied_promoted_and_fetched_back_to_the_byte(cloud_site: Site, s3: Any) -> None:
