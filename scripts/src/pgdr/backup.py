@@ -1,8 +1,8 @@
 """Take backups, and believe in them only when the repository shows them.
 
-pgBackRest does the work. Around it: one operation at a time, only on a primary, each repository by itself, and
-a look into the repository afterwards: a new set must be there, without page checksum errors. Nothing is expired here:
-``pgdr expire`` does that, and only what a verified set makes dispensable.
+pgBackRest does the work. Around it: one operation at a time, one backup of a cluster from whatever host, only on a
+primary, each repository by itself, and a look into the repository afterwards: a new set must be there, without page
+checksum errors. Nothing is expired here: ``pgdr expire`` does that, and only what a verified set makes dispensable.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.faults import PgBackRestBusyError, warnings
 from pgdr.pgbackrest.info import STATUS_NO_BACKUP, STATUS_OK, Backup, StanzaInfo
 from pgdr.pgbackrest.repositories import ConfiguredRepository
+from pgdr.postgres.advisory import backup_lock
 from pgdr.postgres.connection import connected
 from pgdr.postgres.facts import in_recovery
 from pgdr.supervise import InterruptedOperationError, Supervisor
@@ -145,7 +146,10 @@ def back_up(
         with work.supervisor:
             repositories = _chosen(work.client, repository)
             _require_primary(config)
-            with operation_lock(config, _NAMES[kind], wait=wait, on_wait=work.listener.waiting):
+            with (
+                operation_lock(config, _NAMES[kind], wait=wait, on_wait=work.listener.waiting),
+                backup_lock(config, wait=work.left, on_wait=lambda: work.listener.waiting(None, 0.0)),
+            ):
                 return work.run(repositories)
     except PgdrError as error:
         if not work.recorded_failure:
@@ -167,6 +171,11 @@ class _Work:
         self._journal_error = ""
         self._deadline = deadline
         self._repository: int | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds that may still be waited for others."""
+        return max(0.0, self._deadline - time.monotonic())
 
     def run(self, repositories: Sequence[ConfiguredRepository]) -> BackupReport:
         results: list[RepositoryBackup] = []
@@ -272,11 +281,10 @@ class _Work:
             try:
                 return self.client.backup(self.kind, key).stderr
             except PgBackRestBusyError:
-                left = self._deadline - time.monotonic()
-                if left <= 0 or self.supervisor.signalled is not None:
+                if not self.left or self.supervisor.signalled is not None:
                     raise
                 self.listener.waiting(None, 0.0)
-                time.sleep(min(_ENGINE_RETRY, left))
+                time.sleep(min(_ENGINE_RETRY, self.left))
 
     def _damaged_files(self, made: Backup, key: int) -> tuple[str, ...]:
         if not made.error:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,12 @@ from pgdr import backup
 from pgdr.archiving import prove_archiving
 from pgdr.backup import BackupListener, back_up
 from pgdr.cli.main import main
-from pgdr.errors import ExitCode, OperationFailedError, RefusedError
+from pgdr.errors import BusyError, ExitCode, OperationFailedError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.faults import PgBackRestRefusedError
+from pgdr.postgres import advisory
 
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import Site
@@ -153,6 +154,35 @@ def test_pgbackrests_own_lock_is_busy_for_one_and_a_wait_for_the_other(
     assert report.exit_code is ExitCode.OK
     assert waits
     assert _entries(host) == [("busy", 1), ("ok", 1)]
+
+
+def test_a_second_host_gives_way_although_its_own_locks_are_free(
+    site: Site, host: HostConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks of pgdr and of the engine are files of one host; the lock of the cluster is in the cluster."""
+    monkeypatch.setattr(advisory, "_POLL", 0.2)
+    waiting = threading.Event()
+
+    class Listener(BackupListener):
+        def waiting(self, holder: object, waited: float) -> None:
+            waiting.set()
+
+    with ExitStack() as elsewhere:
+        elsewhere.enter_context(advisory.backup_lock(host, wait=0, on_wait=lambda: None))
+        with pytest.raises(BusyError, match="another pgdr backs this cluster up since 20"):
+            back_up(host, "incr", repository=1)
+
+        def end_it() -> None:
+            waiting.wait(30)
+            elsewhere.close()
+
+        end = threading.Thread(target=end_it)
+        end.start()
+        report = back_up(host, "full", repository=1, wait=60, listener=Listener())
+        end.join()
+    assert report.exit_code is ExitCode.OK
+    assert waiting.is_set()
+    assert _entries(host) == [("busy", None), ("ok", 1)]
 
 
 def test_a_signal_ends_the_engine_and_is_recorded(site: Site, host: HostConfig, tmp_path: Path) -> None:
