@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -29,6 +30,9 @@ COPY_LIMIT = 5 * 1024**3
 _DIGEST = "pgdr-sha256"
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+# boto3's default session makes one client at a time.
+_MAKING = Lock()
 
 Sent = Callable[[int], None]
 
@@ -327,25 +331,26 @@ def client_of(
 
     port = f":{repository.port}" if repository.port else ""
     endpoint = None if repository.endpoint is None else f"https://{repository.endpoint}{port}"
-    return boto3.client(
-        "s3",
-        region_name=region or repository.region,
-        endpoint_url=endpoint,
-        verify=repository.ca_file or repository.verify_tls,
-        aws_access_key_id=key.key if key else None,
-        aws_secret_access_key=key.secret if key else None,
-        aws_session_token=key.token if key else None,
-        config=Config(
-            s3={"addressing_style": "path" if repository.uri_style == "path" else "virtual"},
-            retries={"max_attempts": 2 if hurried else 5, "mode": "standard"},
-            connect_timeout=3 if hurried else 10,
-            read_timeout=15 if hurried else 120,
-            max_pool_connections=32,
-            # Ours are sent with every object; an unknown trailer is refused by servers other than AWS.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    with _MAKING:
+        return boto3.client(
+            "s3",
+            region_name=region or repository.region,
+            endpoint_url=endpoint,
+            verify=repository.ca_file or repository.verify_tls,
+            aws_access_key_id=key.key if key else None,
+            aws_secret_access_key=key.secret if key else None,
+            aws_session_token=key.token if key else None,
+            config=Config(
+                s3={"addressing_style": "path" if repository.uri_style == "path" else "virtual"},
+                retries={"max_attempts": 2 if hurried else 5, "mode": "standard"},
+                connect_timeout=3 if hurried else 10,
+                read_timeout=15 if hurried else 120,
+                max_pool_connections=32,
+                # Ours are sent with every object; an unknown trailer is refused by servers other than AWS.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
 
 
 @contextmanager

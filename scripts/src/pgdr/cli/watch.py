@@ -10,7 +10,7 @@ import typer
 from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.options import POLICY, policy_of
-from pgdr.errors import ExitCode
+from pgdr.errors import ExitCode, PgdrError
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -26,7 +26,7 @@ def watch(
     """Look at everything, tell people what has changed, write the metrics, call the dead-man's switch.
 
     What was written to the journal and to the erasure ledger is copied to the bucket first, and the journal compared
-    with what is there.
+    with what is there. Replica, recovery kit and certificates are looked at, for `pgdr status` to know.
 
     Ends with 0 also when something is red: that has been told. It fails where nobody could be told.
 
@@ -36,6 +36,8 @@ def watch(
     """
     from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
     from pgdr import watch as work  # noqa: PLC0415
+    from pgdr.lookout import far  # noqa: PLC0415
+    from pgdr.proof.look import now  # noqa: PLC0415
     from pgdr.shipping.journal import ship_journal  # noqa: PLC0415
     from pgdr.status.report import status  # noqa: PLC0415
     from pgdr.status.trend import remember  # noqa: PLC0415
@@ -44,6 +46,10 @@ def watch(
     host, plan = invocation(context).host, policy_of(policy)
     ship_pending(host, plan)
     ship_journal(host, plan)
+    try:
+        far.look(host, plan, now())
+    except PgdrError as error:
+        output.message(str(error))  # a full disk must not silence the rest
     found = status(host, plan)
     remember(host, found)
     target = metrics or host.metrics_file

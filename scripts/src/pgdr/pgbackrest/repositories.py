@@ -108,6 +108,16 @@ class AccessKey:
     token: str | None = field(default=None, repr=False)
 
 
+def passphrase(config: Path, stanza: str, repository: int) -> str | None:
+    """Return the passphrase of a repository, or ``None`` where it is not encrypted; never shown or logged.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+    """
+    found = {option: value for key, option, value in _options(config, stanza) if key == repository}
+    return found.get("cipher-pass")
+
+
 def access_key(config: Path, stanza: str, repository: int) -> AccessKey | None:
     """Return the key of an S3 repository, or ``None`` where the instance's own role is used.
 

@@ -9,6 +9,7 @@ from typing import Any
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, worst
 from pgdr.hostconfig import HostConfig
+from pgdr.lookout import far, standbys
 from pgdr.notify.delivery import delivery_checks
 from pgdr.policy.model import Policy
 from pgdr.proof.findings import record
@@ -28,6 +29,7 @@ class Status:
     facts: Facts
     measures: Measures
     checks: tuple[Check, ...]
+    far: far.Far
 
     @property
     def level(self) -> Level:
@@ -49,13 +51,16 @@ def status(config: HostConfig, policy: Policy) -> Status:
         *delivery_checks(config, policy.notification),
         *ledger_checks(config, policy),
         *journal_copy_check(config, policy, facts.now),
+        *standbys.judge(standbys.ask(config), policy, facts.now, facts.findings),
     ]
     try:
         dated = record(config, "status", checks, facts.now)
         checks = [dated[check.key] for check in checks]
     except PgdrError:
         pass  # a full disk must not silence the status; it is one of its findings
-    return Status(facts, measures, tuple(sorted(checks, key=lambda check: -check.level.rank)))
+    checks += far.kept(facts.findings, facts.now)  # they have their dates already
+    worst_first = tuple(sorted(checks, key=lambda check: -check.level.rank))
+    return Status(facts, measures, worst_first, far.far_file(config).read())
 
 
 def document(found: Status) -> dict[str, Any]:
@@ -79,6 +84,8 @@ def document(found: Status) -> dict[str, Any]:
         ],
         "slots": found.measures.slots,
         "disks": [disk.model_dump(mode="json") for disk in found.facts.disks],
+        "replication_lag_seconds": found.far.lag,
+        "certificates": {what: _time(at) for what, at in sorted(found.far.expires.items())},
         "holds": len(found.facts.holds.holds),
         "jobs": {name: _time(at) for name, at in sorted(found.facts.history.last_ok.items())},
         "checks": [check_document(check) for check in found.checks],
