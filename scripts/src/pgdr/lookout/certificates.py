@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pgdr import process
+from pgdr.archive.inuse import in_use
 from pgdr.errors import OperationFailedError, PgdrError, UnreachableError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
@@ -17,7 +18,6 @@ from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
 from pgdr.postgres.connection import connected
 from pgdr.proof.usual import ago
-from pgdr.shipping.copy import in_use
 
 AMBER_BEFORE, RED_BEFORE = timedelta(days=14), timedelta(days=3)
 _TIMEOUT = 5.0

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from pgdr.archive.bucket import Bucket, client_of, explained
+from pgdr.archive.inuse import in_use
 from pgdr.errors import NotProvenError, PgdrError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
@@ -21,7 +22,6 @@ from pgdr.pgbackrest.repositories import passphrase
 from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
-from pgdr.shipping.copy import in_use
 
 CHECK = "escrow"
 _DANGER = "a rebuild after the loss of site and staff's machines: its secrets are in the kit"

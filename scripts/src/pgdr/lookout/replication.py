@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgdr.archive.bucket import Bucket, client_of, explained
+from pgdr.archive.inuse import in_use
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
@@ -18,7 +19,6 @@ from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
 from pgdr.proof.usual import ago
-from pgdr.shipping.copy import in_use
 
 CHECK = "replication"
 AMBER_AFTER, RED_AFTER = 300.0, 600.0
