@@ -212,7 +212,20 @@ def postgres_binaries(postgres_folder: Path) -> dict[int, Path]:
             if folder.exists():
                 shutil.copytree(folder, postgres_folder / "wheel" / folder.name)
         package = postgres_folder / "wheel" / package.name
-    return {version: package / install / "bin" for version, install in _INSTALLS.items()}
+    return {
+        **{version: package / install / "bin" for version, install in _INSTALLS.items()},
+        **_with_contrib(),
+    }
+
+
+def _with_contrib() -> dict[int, Path]:
+    """This machine's own servers that have the extensions which the wheel lacks, of versions that the wheel has not."""
+    found = {}
+    for folder in Path("/usr/lib/postgresql").glob("*/bin"):
+        version = folder.parent.name
+        if (Path("/usr/share/postgresql") / version / "extension" / "amcheck.control").exists():
+            found[int(version)] = folder
+    return {version: folder for version, folder in found.items() if version not in _INSTALLS}
 
 
 @pytest.fixture(scope="session")

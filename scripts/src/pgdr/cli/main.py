@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "when": "pgdr.cli.when",
     "side": "pgdr.cli.side",
     "repository": "pgdr.cli.repository",
+    "corruption": "pgdr.cli.corruption",
     "restore-point": "pgdr.cli.restore_point",
     "cleanup": "pgdr.cli.cleanup",
     "tenant": "pgdr.cli.tenant",

@@ -222,8 +222,14 @@ class PgBackRest:
             raise error_for(done, action=f"{path} in repository {repo}")
         return done.stdout
 
-    def archive_get(self, segment: str, target: Path, repo: int) -> bool:
+    def archive_get(self, segment: str, target: Path, repo: int, *, data: Path | None = None) -> bool:
         """Fetch one WAL segment from one repository, without the spool.
+
+        Args:
+            segment: its name.
+            target: the file to be made.
+            repo: the repository's key.
+            data: a data directory whose control file says which cluster it is; ``None`` for the configured one.
 
         Returns:
             whether the repository has it.
@@ -232,11 +238,28 @@ class PgBackRest:
             PgBackRestError: the repository could not be asked.
         """
         done = self._short(
-            f"--repo={repo}", "--no-archive-async", "archive-get", segment, str(target), timeout=_INFO_TIMEOUT
+            *(f"--repo={repo}", "--no-archive-async", *_cluster_of(data), "archive-get", segment, str(target)),
+            timeout=_INFO_TIMEOUT,
         )
         if done.returncode not in {0, 1}:
             raise error_for(done, action=f"fetch of {segment} from repository {repo}")
         return done.returncode == 0
+
+    def archive_push(self, segment: Path, *, data: Path | None = None) -> None:
+        """Bring one WAL segment into every repository, without the spool; one that is there already is left alone.
+
+        Args:
+            segment: its file.
+            data: see :meth:`archive_get`.
+
+        Raises:
+            PgBackRestError: a repository could not take it, or holds another one of this name.
+        """
+        done = self._short(
+            *("--no-archive-async", *_cluster_of(data), "archive-push", str(segment)), timeout=_CHECK_TIMEOUT
+        )
+        if done.returncode != 0:
+            raise error_for(done, action=f"archiving of {segment.name}")
 
     def backup(self, kind: BackupType, repo: int, options: Sequence[str] = ()) -> Completed:
         """Take a backup into one repository and return what pgBackRest said.
@@ -266,6 +289,10 @@ class PgBackRest:
 
     def _short(self, *args: str, timeout: float) -> Completed:
         return process.run(self.command(*args), allowed=_any, timeout=timeout)
+
+
+def _cluster_of(data: Path | None) -> list[str]:
+    return [] if data is None else [f"--pg1-path={data}"]
 
 
 def _as_of(moment: datetime | None) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pgdr.errors import OperationFailedError, RefusedError
 from pgdr.hostconfig import HostConfig
-from pgdr.recovery.controldata import ControlData, read_control_data
+from pgdr.recovery import walheader
+from pgdr.recovery.controldata import read_control_data
 
 _SERVER_PROGRAMS = (b"postgres", b"postmaster")
 
@@ -20,14 +21,14 @@ class Ground:
 
     Attributes:
         occupied: the data directory holds something.
-        control: control data of the cluster in it, ``None`` where there is none.
+        system_identifier: identity of the cluster in it, ``None`` where there is none.
         running: a server runs in it.
         port_taken: some server answers on the port that the recovered cluster needs, and it is not that one.
         free_bytes: room on the data directory's file system.
     """
 
     occupied: bool
-    control: ControlData | None
+    system_identifier: int | None
     running: bool
     port_taken: bool
     free_bytes: int
@@ -41,19 +42,22 @@ def survey(config: HostConfig) -> Ground:
     """
     data = config.data_directory
     occupied = data.is_dir() and any(data.iterdir())
-    control: ControlData | None = None
+    identifier: int | None = None
     if occupied:
         try:
-            control = read_control_data(config.bin_directory, data)
+            identifier = read_control_data(config.bin_directory, data).system_identifier
         except OperationFailedError as error:
-            raise RefusedError(
-                f"{data} holds something that is not a PostgreSQL cluster of version {config.postgresql_version}",
-                remedy="look what it is and move it away, or name another data directory",
-            ) from error
+            # A damaged control file must not keep its own cluster from being restored: WAL says whose it is as well.
+            identifier = walheader.system_identifier(data)
+            if identifier is None:
+                raise RefusedError(
+                    f"{data} holds something that is not a PostgreSQL cluster of version {config.postgresql_version}",
+                    remedy="look what it is and move it away, or name another data directory",
+                ) from error
     running = server_process(data) is not None
     return Ground(
         occupied=occupied,
-        control=control,
+        system_identifier=identifier,
         running=running,
         port_taken=not running and _answers(config),
         free_bytes=shutil.disk_usage(existing_parent(data)).free,

@@ -93,10 +93,9 @@ def _refuse_occupied(config: HostConfig, options: Options, ground: Ground, wante
             f"another server answers on port {config.port} of this host, and it does not run in {data}",
             remedy="recover on a host without it, or stop it",
         )
-    if ground.control is not None and ground.control.system_identifier != wanted:
+    if ground.system_identifier not in {None, wanted}:
         raise RefusedError(
-            f"{data} holds another cluster: system identifier {ground.control.system_identifier}, "
-            f"the backups are of {wanted}",
+            f"{data} holds another cluster: system identifier {ground.system_identifier}, the backups are of {wanted}",
             remedy="recover on another host, or move that cluster away yourself",
         )
     if ground.running and options.replace_running != config.cluster_name:
