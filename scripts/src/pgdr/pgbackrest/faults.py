@@ -229,6 +229,9 @@ _INDEX = re.compile(r"unable to load info file '([^']+)'")
 _START = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+ +)?(?:P\d+ +)?(?:ERROR|ASSERT): *(?:\[\d+\]: *)?")
 _LEVEL = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+ +)?(?:P\d+ +)?(?:WARN|INFO|DETAIL): ")
 _REPEATED = re.compile(r"^\[[A-Z][A-Za-z]+Error\] on (?:\d+ )?retr")
+# Parts of a refused HTTP request; of what came back only S3's own reason is worth a place in one line.
+_PART = re.compile(r"^\*\*\* ([A-Z][A-Za-z/ ]+) \*\*\*:")
+_REASON = re.compile(r"<Code>([^<]+)</Code>")
 _MESSAGE_LIMIT = 300
 
 
@@ -280,12 +283,18 @@ def summary(said: str) -> str:
     """Put what pgBackRest said of an error on one line: no warnings, hints, repetitions or unprintable bytes."""
     kept: list[str] = []
     wanted = not any(_START.match(line) for line in said.splitlines())
+    part = ""
     for line in said.splitlines():
         if _START.match(line):
-            wanted = True
+            wanted, part = True, ""
         elif _LEVEL.match(line):
-            wanted = False
+            wanted, part = False, ""
         text = _START.sub("", line).strip()
+        if begins := _PART.match(text):
+            part, text = begins[1], text[begins.end() :].strip()
+        if part not in {"", "Path/Query"}:
+            reason = _REASON.search(text)
+            text = f"S3 says {reason[1]}" if reason else ""
         if wanted and text and text not in kept and not _REPEATED.match(text) and not text.startswith("HINT:"):
             kept.append(text)
     words = "".join(char if char.isprintable() else "?" for char in " ".join(kept))

@@ -44,6 +44,7 @@ def age_checks(backups: Sequence[Backup], max_age: dict[str, int], repository: i
                 repository,
                 remedy="set the host's clock (timedatectl); the next backup needs a later time than the last one",
             )
+            return
         elif age > limit:
             yield Check(
                 name,

@@ -123,3 +123,20 @@ def test_codes_are_found_by_the_name_of_their_class() -> None:
     assert code_of("[DbMismatchError] x") == 58
     assert code_of("[FileMissingError] x [FileMissingError] y") == 55
     assert code_of("nothing") is None
+
+
+def test_of_a_refused_request_the_reason_stays_and_the_headers_go() -> None:
+    said = """2026-11-22 19:13:10.025 P00  ERROR: [039]: HTTP request failed with 403 (Forbidden):
+                                    *** Path/Query ***:
+                                    GET /bucket/?list-type=2
+                                    *** Request Headers ***:
+                                    authorization: <redacted>
+                                    host: s3
+                                    *** Response Headers ***:
+                                    content-length: 252
+                                    *** Response Content ***:
+                                    <?xml version="1.0"?><Error><Code>KMS.DisabledException</Code><Message/></Error>
+2026-11-22 19:13:10.025 P00   INFO: backup command end: aborted with exception [039]
+"""
+    expected = "HTTP request failed with 403 (Forbidden): GET /bucket/?list-type=2 S3 says KMS.DisabledException"
+    assert summary(said) == expected
