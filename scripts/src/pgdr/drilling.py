@@ -58,6 +58,7 @@ class Drill(_Part):
     """What a drill measured.
 
     Attributes:
+        drill: its name, where its beginning was written down (:mod:`pgdr.drillbook`).
         host: where the cluster was brought up.
         disaster_at: when the disaster was declared.
         production_lived: it was only declared, and production went on archiving: then a loss counts from the moment at
@@ -70,6 +71,7 @@ class Drill(_Part):
         findings: what people noted.
     """
 
+    drill: str = ""
     host: str
     disaster_at: datetime
     production_lived: bool = False
@@ -178,6 +180,7 @@ def record(config: HostConfig, drill: Drill, verdict: Verdict) -> int:
     """Write a drill into this host's journal; return the entry's number."""
     recovery = drill.recovery
     details: dict[str, Any] = {
+        "drill": drill.drill,
         "drill_host": drill.host,
         "disaster_at": drill.disaster_at.isoformat(),
         "recovery": recovery.operation,

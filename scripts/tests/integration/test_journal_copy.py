@@ -409,3 +409,11 @@ def test_the_report_says_what_the_copy_shows(host: Machine, s3: Any) -> None:
     document = json.loads(host.run(*arguments, "--output", "json")[1])
     assert document["journal"]["copied"]["line"] == 3
     assert os.environ.get("AWS_ACCESS_KEY_ID")  # moto's, not somebody's
+
+
+def test_a_journal_that_cannot_be_read_does_not_silence_the_look(host: Machine, s3: Any) -> None:
+    with host.journal.path.open("ab") as file:
+        file.write(b"nonsense\n")
+    code, said = host.run("watch", "--policy", str(host.policy))
+    assert (code, "line 7 is not a journal entry" in said) == (ExitCode.CONFIG, True)  # no pgBackRest on this host
+    assert host.check()[0] == "red"

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from pgdr import drilling
-from pgdr.errors import ConfigError
+from pgdr import drillbook, drilling
+from pgdr.cli.main import main
+from pgdr.errors import ConfigError, ExitCode
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.policy.load import load_policy
 from pgdr.policy.model import Policy
+from pgdr.report.collect import collect
+from pgdr.report.page import html
+from pgdr.status.history import read_history
 
 _POLICY = Path(__file__).resolve().parents[3] / "inventories" / "lab" / "group_vars" / "all" / "policy.yml"
 _CHECKS = [
@@ -161,3 +166,70 @@ def test_it_is_kept_where_report_and_status_read_it(policy: Policy, tmp_path: Pa
 def test_another_file_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match="is not the record of a drill: host"):
         drilling.read_drill("{}", "drill.json")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostConfig:
+    """The host that is drilled for."""
+    return HostConfig(
+        stanza="erp",
+        cluster_name="erp-lab",
+        database="erp",
+        postgresql_version=17,
+        data_directory=tmp_path,
+        bin_directory=tmp_path,
+        state_directory=tmp_path,
+    )
+
+
+def _later(**ago: float) -> datetime:
+    return datetime.now(UTC) + timedelta(**ago)
+
+
+def test_a_drill_that_never_ends_is_recorded_as_failed_once(host: HostConfig, policy: Policy) -> None:
+    drillbook.begin(host, "20261124T020000Z", "dr1", datetime(2026, 11, 24, 2, tzinfo=UTC))
+    assert drillbook.conclude_broken(host, policy, _later(minutes=50)) == []
+    assert read_history(host).failed == {}
+    patience = max(2 * policy.objectives.rto.seconds, 3600)
+    [broken] = drillbook.conclude_broken(host, policy, _later(seconds=patience + 60))
+    assert (broken.drill, broken.host) == ("20261124T020000Z", "dr1")
+    assert drillbook.conclude_broken(host, policy, _later(days=1)) == []
+    begun, ended = Journal(host.journal_path).entries()
+    assert (begun.operation, ended.operation, ended.result) == ("drill-begin", "drill", "failed")
+    assert "the play failed or was broken off" in read_history(host).failed["drill"][1]
+    # In the trend and on the page, beside those that went well.
+    drill = drilling.read_drill(json.dumps(_GOOD), "test")
+    drilling.record(host, drill, drilling.judge(drill, policy))
+    today = datetime.now(UTC).date()
+    document = collect(host, policy, today, today, None)
+    assert [one["result"] for one in document["trend"]] == ["failed", "ok"]
+    assert [one["result"] for one in document["drills"]] == ["failed", "ok"]
+    assert "has not ended within" in html(document)
+    assert "drill" not in read_history(host).failed
+
+
+def test_a_drill_that_ends_is_not_concluded(host: HostConfig, policy: Policy) -> None:
+    drillbook.begin(host, "one", "dr1", datetime(2026, 11, 24, 2, tzinfo=UTC))
+    drillbook.begin(host, "two", "dr1", datetime(2026, 11, 24, 3, tzinfo=UTC))
+    drill = drilling.read_drill(json.dumps({**_GOOD, "drill": "one"}), "test")
+    drilling.record(host, drill, drilling.judge(drill, policy))
+    assert [one.drill for one in drillbook.conclude_broken(host, policy, _later(days=1))] == ["two"]
+
+
+def test_a_person_says_why_it_failed(host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "host.yml"
+    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
+
+    def pgdr(*arguments: str) -> int:
+        return main(["--config", str(config), "drill", *arguments])
+
+    assert pgdr("begin", "one", "--host=dr1", "--disaster=2026-11-24T02:00:00") == ExitCode.USAGE
+    assert pgdr("begin", "one", "--host=dr1", "--disaster=tomorrow") == ExitCode.USAGE
+    assert pgdr("fail", "one", "--reason", "x") == ExitCode.REFUSED
+    assert pgdr("begin", "one", "--host=dr1", "--disaster=2026-11-24T02:00:00+00:00") == 0
+    assert pgdr("fail", "one", "--reason", "no escrow", "--finding", "the paper is damp") == 0
+    assert pgdr("fail", "one", "--reason", "again") == ExitCode.REFUSED
+    assert "no drill one is open" in capfd.readouterr().err
+    last = list(Journal(host.journal_path).entries())[-1]
+    assert (last.result, last.details["findings"]) == ("failed", ["no escrow", "the paper is damp"])
+    assert last.details["message"] == "no escrow"

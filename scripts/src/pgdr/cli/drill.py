@@ -62,6 +62,50 @@ def record(
 
 
 @app.command()
+def begin(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the drill: the folder of its evidence.")],
+    host: Annotated[str, typer.Option(help="Where the cluster is to be brought up.")],
+    disaster: Annotated[str, typer.Option(metavar="TIME", help="When the disaster is declared, with its offset.")],
+) -> None:
+    """Write down that a drill begins. One that has not ended after twice the RTO is then recorded as failed.
+
+    \b
+    Example:
+      pgdr drill begin 20261124T020000Z --host dr1 --disaster 2026-11-24T02:00:00+00:00
+    """
+    from pgdr import drillbook  # noqa: PLC0415 - start-up time, see main
+
+    try:
+        moment = datetime.fromisoformat(disaster)
+    except ValueError as error:
+        raise typer.BadParameter(f"--disaster: {error}") from error
+    if moment.tzinfo is None:
+        raise typer.BadParameter("--disaster: add the offset, for example +00:00")
+    number = drillbook.begin(invocation(context).host, name, host, moment)
+    output.result(f"the drill {name} begins: entry {number}")
+
+
+@app.command()
+def fail(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the drill.")],
+    reason: Annotated[str, typer.Option(help="Why it failed; status and report show it.")],
+    finding: Annotated[list[str] | None, typer.Option(help="What somebody noted; repeat it.")] = None,
+) -> None:
+    """Write down that a drill failed: it is evidence as one that went well is. `pgdr watch` does it where nobody does.
+
+    \b
+    Example:
+      pgdr drill fail 20261124T020000Z --reason 'the escrow could not be opened' --finding 'the paper is damp'
+    """
+    from pgdr import drillbook  # noqa: PLC0415
+
+    number = drillbook.fail(invocation(context).host, name, reason, finding or ())
+    output.result(f"the drill {name} failed: entry {number}")
+
+
+@app.command()
 def wait(
     dsn: Annotated[str, typer.Option(help="Where the service is to answer; the password in PGPASSFILE.")],
     query: Annotated[str, typer.Option(help="Query that returns the time of the newest row.")] = _QUERY,
