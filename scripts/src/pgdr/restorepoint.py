@@ -12,6 +12,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.postgres.connection import connected
 from pgdr.postgres.facts import in_recovery
+from pgdr.recovery.lsn import parse_lsn
 
 OPERATION = "restore-point"
 # PostgreSQL cuts longer names, so that the target would never be found (MAXFNAMELEN - 1, xlogfuncs.c).
@@ -105,6 +106,19 @@ def known(config: HostConfig) -> list[RestorePoint]:
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"{config.journal_path}, entry {entry.seq} is no restore point") from error
     return found
+
+
+def position(config: HostConfig, name: str) -> int:
+    """Where a restore point is, if this host's journal knows it: a backup that is newer does not lead to it.
+
+    Returns:
+        its position in WAL, 0 where it is not known.
+    """
+    try:
+        points = known(config)
+    except PgdrError:
+        return 0
+    return next((parse_lsn(point.lsn) for point in points if point.name == name), 0)
 
 
 def _require_usable(name: str) -> None:

@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripts.tests.integration.chain import World, world_of
 
+from pgdr.recovery.lsn import format_lsn, parse_lsn
+
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import SiteFactory
+
+
+# A time is exact where it is a commit's own.
+SETTINGS = {"full_page_writes": "on", "max_connections": "20", "track_commit_timestamp": "on"}
+# The last row that is there, and the first that is not, by the kind of target, and whether the target itself counts.
+EDGES = {
+    ("time", ""): ("at time", "after time"),
+    ("time", "--exclusive"): ("before time", "at time"),
+    ("lsn", ""): ("at lsn", "after lsn"),
+    ("lsn", "--exclusive"): ("before lsn", "at lsn"),
+    ("xid", ""): ("at xid", "after xid"),
+    ("xid", "--exclusive"): ("before xid", "at xid"),
+    ("name", ""): ("before name", "after name"),
+    ("backup", "--exclusive"): ("before backup", "after backup"),
+}
+TIMELINES = 3
+# pgdr's own commands one after another in one process: its start costs more than a small restore.
+_LOOK = """
+import json, sys
+from pathlib import Path
+import psycopg
+from pgdr.cli.main import main
+from pgdr.hostconfig import load
+from pgdr.side import manage
+config, given, found = sys.argv[1], json.loads(sys.argv[2]), []
+for target in json.loads(sys.argv[3]):
+    code = main(["--config", config, "side", "start", "--repo", "1", "--uncapped", *given, *target])
+    if code:
+        sys.exit(code)
+    with psycopg.connect(manage.connection(load(Path(config)), given[1], "erp").conninfo) as connection:
+        found.append([row[0] for row in connection.execute("select what from marks")])
+    main(["--config", config, "side", "stop", given[1]])
+print(json.dumps(found))
+"""
 
 
 @dataclass
@@ -56,30 +96,75 @@ class Story:
         assert row is not None
         return int(row[0])
 
+    def _around(self, era: Era, kind: str) -> int:
+        """Three rows, of which the one in the middle is the target; returns its transaction."""
+        self._mark(era, f"before {kind}")
+        xid = self._mark(era, f"at {kind}")
+        self._mark(era, f"after {kind}")
+        return xid
+
     def write(self) -> None:
         """Write marks around a target of each kind, and archive them."""
         cluster = self.world.site.cluster
-        era = Era(self.rows())
-        self.eras[self.timeline] = era
-        self._mark(era, "before time")
-        moment = cluster.value("select clock_timestamp()").isoformat()
-        # A commit of the same microsecond would be neither before nor after.
-        while cluster.value("select clock_timestamp()").isoformat() <= moment:
-            pass
-        self._mark(era, "after time")
+        era = self.eras[self.timeline]
+        moment = cluster.value(f"select pg_xact_commit_timestamp('{self._around(era, 'time')}')").isoformat()
         era.targets["time"] = ["--target-time", moment]
-        self._mark(era, "before lsn")
-        era.targets["lsn"] = ["--target-lsn", cluster.value("select pg_current_wal_insert_lsn()::text")]
-        self._mark(era, "after lsn")
+        begin = cluster.value("select pg_current_wal_insert_lsn()::text")
+        era.targets["lsn"] = ["--target-lsn", self._commit_of(self._around(era, "lsn"), begin)]
+        era.targets["xid"] = ["--target-xid", str(self._around(era, "xid"))]
         self._mark(era, "before name")
         name = f"release {self.timeline}"
         self.world.pgdr("restore-point", name)
         self._mark(era, "after name")
         era.targets["name"] = ["--target-name", name]
-        self._mark(era, "before xid")
-        era.targets["xid"] = ["--target-xid", str(self._mark(era, "at xid"))]
-        self._mark(era, "after xid")
         self.world.archive()
+
+    def _commit_of(self, xid: int, begin: str) -> str:
+        """Where the record of a commit begins: PostgreSQL's own program says it."""
+        cluster = self.world.site.cluster
+        found = cluster.program(
+            *("pg_waldump", f"--path={cluster.data}/pg_wal", f"--timeline={self.timeline}", f"--start={begin}"),
+            *(f"--xid={xid}", "--rmgr=Transaction", "--limit=1"),
+        )
+        return re.findall(r"lsn: ([0-9A-F]+/[0-9A-F]+),.* COMMIT ", found)[0]
+
+    def keep(self) -> None:
+        """Make a backup between two rows: its own end is the first moment that it can bring back."""
+        era = self.eras[self.timeline]
+        self._mark(era, "before backup")
+        self.world.pgdr("backup", "full", "--repo", "1")
+        self._mark(era, "after backup")
+        self.world.archive()
+        made = self._newest_backup()
+        first = format_lsn(parse_lsn(made["lsn"]["stop"]) + 1)
+        era.targets["backup"] = ["--set", made["label"], "--target-lsn", first]
+
+    def fill(self) -> None:
+        """Give the timeline its marks, the first three a backup too."""
+        if self.timeline in self.eras:
+            return
+        self.eras[self.timeline] = Era(self.rows())
+        if self.timeline <= TIMELINES:
+            self.keep()
+        self.write()
+
+    def _newest_backup(self) -> dict[str, Any]:
+        folder = self.world.site.folder
+        options = (f"--config={folder}/etc/pgbackrest.conf", f"--config-path={folder}/etc", "--stanza=erp", "--repo=1")
+        argv = [str(folder / "pgbackrest"), *options, "--output=json", "info"]
+        found = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+        newest: dict[str, Any] = found[0]["backup"][-1]
+        return newest
+
+    def seen(self, era: int, targets: list[list[str]]) -> list[set[str]]:
+        """The rows of some pasts of a timeline, each brought up beside the cluster, read and removed again."""
+        world = self.world
+        interpreter = world.command[: world.command.index("-m")]
+        given = [*("--name", f"past{era}", "--port", str(15_440 + era)), *("--target-timeline", str(era))]
+        argv = [*interpreter, "-c", _LOOK, str(world.config), json.dumps(given), json.dumps(targets)]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd="/", timeout=300)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+        return [set(rows) for rows in json.loads(done.stdout.splitlines()[-1])]
 
     def rows(self) -> list[str]:
         """What is there."""
@@ -114,37 +199,51 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(new_site: SiteFactory) -> Story:
-    site = new_site(16, compress="zst", settings={"full_page_writes": "on", "max_connections": "20"})
+    site = new_site(16, compress="zst", settings=SETTINGS)
     site.cluster.create_database("erp")
     site.cluster.execute("create table marks (what text primary key)", "erp")
     world = world_of(site, "erp")
     world.pgdr("heartbeat", "--init")
-    world.pgdr("backup", "full", "--repo", "1")
     return Story(world)
 
 
 @pytest.mark.parametrize(
-    ("era", "kind", "more", "last"),
+    ("era", "kind", "more"),
     [
         # forward from the backup, each time on the newest branch: the second and the third timeline
-        (1, "xid", ["--exclusive"], "before xid"),
-        (2, "time", [], "before time"),
-        (3, "lsn", ["--exclusive"], "before lsn"),
-        # backward, to what all branches have in common
-        (1, "name", [], "before name"),
-        # forward again, on branches that were left: what was undone is not lost
-        (2, "xid", ["--target-timeline", "2"], "at xid"),
-        (3, "name", ["--target-timeline", "3"], "before name"),
-        (3, "time", ["--target-timeline", "3", "--exclusive"], "before time"),
+        (1, "xid", ["--exclusive"]),
+        (2, "lsn", []),
+        # backward, on a branch that was left: what was undone is not lost
+        (1, "name", ["--target-timeline", "1"]),
+        # forward again, on another one
+        (2, "time", ["--target-timeline", "2", "--exclusive"]),
     ],
 )
-def test_exactly_there_and_on_from_there(story: Story, era: int, kind: str, more: list[str], last: str) -> None:
-    if story.timeline not in story.eras:
-        story.write()
+def test_exactly_there_and_on_from_there(story: Story, era: int, kind: str, more: list[str]) -> None:
+    story.fill()
     kept = len(story.kept)
     story.recover(era, kind, *more)
+    last, _ = EDGES[kind, "--exclusive" if "--exclusive" in more else ""]
     assert story.rows() == story.eras[era].expected(f"{era}: {last}")
     assert story.timeline == max(story.eras) + 1
     # What ran before is aside and not deleted, and the new timeline archives.
     assert len(story.kept) == kept + 1
-    story.write()
+    story.fill()
+
+
+def test_every_target_on_every_timeline_is_exact(story: Story) -> None:
+    """Each kind of target, with and without what is at it, on three timelines; all beside the cluster, some at once."""
+
+    def look(era: int) -> list[str]:
+        there = story.eras[era]
+        found = story.seen(era, [[*there.targets[kind], *([side] if side else [])] for kind, side in EDGES])
+        wrong = []
+        for ((kind, side), (last, following)), rows in zip(EDGES.items(), found, strict=True):
+            wanted = set(there.expected(f"{era}: {last}"))
+            assert f"{era}: {following}" not in wanted
+            if rows != wanted:
+                wrong.append(f"timeline {era}, {kind} {side}: {sorted(rows ^ wanted)}")
+        return wrong
+
+    with ThreadPoolExecutor(TIMELINES) as pool:
+        assert [wrong for found in pool.map(look, range(1, TIMELINES + 1)) for wrong in found] == []

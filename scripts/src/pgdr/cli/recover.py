@@ -85,6 +85,7 @@ def plan(
     from pgdr.recovery.plan import Options, make_plan  # noqa: PLC0415
     from pgdr.recovery.run import works  # noqa: PLC0415
     from pgdr.recovery.target import make_target, parse_time  # noqa: PLC0415
+    from pgdr.restorepoint import position  # noqa: PLC0415
 
     target = make_target(
         time=target_time,
@@ -117,6 +118,7 @@ def plan(
                 backup_label=backup_set,
                 replace_running=replace_running,
                 replica=replica,
+                near=position(host, target_name) if target_name else 0,
                 disaster_at=parse_time(disaster_time, what="disaster_time") if disaster_time else None,
             ),
         )

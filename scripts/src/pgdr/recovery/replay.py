@@ -145,7 +145,8 @@ def _explain_end(
     if "before configured recovery target" in reason:
         return OperationFailedError(
             f"recovery ended before {plan.target.text}: {far}",
-            remedy="a WAL segment is missing in the repository, or the target is not on this timeline; see pgdr info",
+            remedy="a WAL segment is missing in the repository, the target is not on this timeline, or it is older "
+            f"than backup set {plan.backup_label}: then name an older one (--set); see pgdr info",
         )
     return OperationFailedError(f"recovery failed: {reason}; {far}", remedy=f"see {paths.log_file}")
 

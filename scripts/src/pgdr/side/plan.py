@@ -15,7 +15,6 @@ from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.policy.model import SideInstances
 from pgdr.recovery.ground import existing_parent
-from pgdr.recovery.lsn import parse_lsn
 from pgdr.recovery.model import Plan, Tablespace
 from pgdr.recovery.source import Source, Wish, choose_source, chosen_facts
 from pgdr.recovery.target import Target, TargetKind
@@ -69,7 +68,8 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
     if options.target.kind is TargetKind.LATEST and not options.rehearsal:
         raise RefusedError("a side instance needs a target", remedy="give --target-time, -lsn, -name or -xid")
     port = free_port(config, allowed, options.port)
-    wish = Wish(options.repository, options.target, options.backup_label, near=_near(config, options.target))
+    near = restorepoint.position(config, options.target.value) if options.target.kind is TargetKind.NAME else 0
+    wish = Wish(options.repository, options.target, options.backup_label, near=near)
     source = choose_source(config, client, wish)
     warnings = source.warnings(datetime.now(UTC))
     _refuse_foreign_tablespaces(config, source)
@@ -101,17 +101,6 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
         expires_at=now + alive,
         disk_floor=allowed.disk_floor.bytes,
     )
-
-
-def _near(config: HostConfig, target: Target) -> int:
-    """Position of a restore point, if this host's journal knows it: an older backup may have to be taken for it."""
-    if target.kind is not TargetKind.NAME:
-        return 0
-    try:
-        points = restorepoint.known(config)
-    except PgdrError:
-        return 0
-    return next((parse_lsn(point.lsn) for point in points if point.name == target.value), 0)
 
 
 def _room(source: Source, where: Place, allowed: SideInstances) -> int:
