@@ -126,7 +126,7 @@ class Story:
             *("pg_waldump", f"--path={cluster.data}/pg_wal", f"--timeline={self.timeline}", f"--start={begin}"),
             *(f"--xid={xid}", "--rmgr=Transaction", "--limit=1"),
         )
-        return re.findall(r"lsn: ([0-9A-F]+/[0-9A-F]+),.* COMMIT ", found)[0]
+        return str(re.findall(r"lsn: ([0-9A-F]+/[0-9A-F]+),.* COMMIT ", found)[0])
 
     def keep(self) -> None:
         """Make a backup between two rows: its own end is the first moment that it can bring back."""
