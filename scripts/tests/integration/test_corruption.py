@@ -149,6 +149,7 @@ def the_one(found: dict[str, Any]) -> dict[str, Any]:
 
 def restarted(world: World, ledger: Ledger) -> None:
     """Open what a cure of the whole cluster left promoted and stopped, as dr-restore.yml does."""
+    world.pgdr("erasures", "replay", "--before-opening", "--nobody-was-erased")
     world.site.cluster.running = False
     world.site.cluster.start()
     until = time.monotonic() + 30
