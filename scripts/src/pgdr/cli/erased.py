@@ -12,7 +12,7 @@ from pgdr.errors import RefusedError
 
 if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
-    from pgdr.restoring.tables import Erasures
+    from pgdr.restoring.owners import Erasures
 
 # Takes the name of a database and returns how many rows were removed from it again.
 Keep = Callable[[str], int]
@@ -39,7 +39,7 @@ def erasures(host: HostConfig, policy: Path | None) -> Erasures | None:
         NotProvenError: the ledger is damaged.
     """
     from pgdr.journal import Journal  # noqa: PLC0415 - start-up time, see main
-    from pgdr.restoring.tables import Erasures  # noqa: PLC0415
+    from pgdr.restoring.owners import Erasures  # noqa: PLC0415
     from pgdr.surgery import erase  # noqa: PLC0415
     from pgdr.surgery.ledger import Ledger  # noqa: PLC0415
 

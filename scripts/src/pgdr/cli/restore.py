@@ -350,12 +350,13 @@ def schema(
     work.require_unblocked(decided)
     require_consent(host, confirm)
 
-    keep = keeper(host, policy)
+    kept_away = erasures(host, policy)
 
     def run() -> tuple[work.SchemaRestore, dict[str, float]]:
         with phases(f"restore of schema {name}") as on_phase:
-            done = work.restore(host, source, decided, jobs=jobs, on_phase=on_phase, keep_erased=keep)
-        keep(host.database)
+            done = work.restore(host, source, decided, jobs=jobs, on_phase=on_phase, erasures=kept_away)
+        if kept_away is not None:
+            kept_away.keep(host.database)
         return done, done.times
 
     details = {"archive": decided.source, "schema": name, "kept_as": decided.kept_as, "rows": decided.rows}

@@ -7,7 +7,8 @@ whom they belong to.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from pgdr.archive.model import Manifest, TableEntry
 from pgdr.policy.tenancy import Tenancy
@@ -19,6 +20,19 @@ from pgdr.surgery.tenancy import resolve
 
 # Keys, and the indexes that stand in for them.
 _KEYS = ("CONSTRAINT ", "INDEX ", "INDEX ATTACH ")
+
+
+@dataclass(frozen=True)
+class Erasures:
+    """Who was erased since.
+
+    Attributes:
+        tenancy: how rows belong to tenants.
+        keep: removes their rows from a database, and returns how many.
+    """
+
+    tenancy: Tenancy
+    keep: Callable[[str], int]
 
 
 def owner_tables(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +24,13 @@ from pgdr.postgres.connection import Connection, TupleRow, connected, explain
 from pgdr.postgres.marks import mark
 from pgdr.restoring import checks, contents, links, quarantine
 from pgdr.restoring.database import Clock
+from pgdr.restoring.owners import Erasures, keys_among, owner_tables
 from pgdr.restoring.part import Part, is_definition, quarantined
 from pgdr.restoring.proof import prove
 from pgdr.restoring.source import Source
 
 _SETTINGS = {"search_path": "", "row_security": "off", "statement_timeout": "0"}
 _LOCK_TIMEOUT = "10s"
-
-KeepErased = Callable[[str], int]
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def restore(
     *,
     jobs: int | None = None,
     on_phase: Callable[[str], None] = lambda _phase: None,
-    keep_erased: KeepErased = lambda _database: 0,
+    erasures: Erasures | None = None,
 ) -> SchemaRestore:
     """Carry out a plan.
 
@@ -172,9 +171,8 @@ def restore(
         plan: what was decided.
         jobs: how much is done at once.
         on_phase: told what begins.
-        keep_erased: removes from a database who was erased since, and returns how many rows. It is asked while
-            the schema is still in quarantine: their parents in other schemas are gone, and no foreign key to
-            them could be validated.
+        erasures: who was erased since; ``None`` where nobody ever was. They are removed while the schema is still in
+            quarantine: their parents in other schemas are gone, and no foreign key to them could be validated.
 
     Raises:
         RefusedError: something is bound to the live schema and cannot be put back.
@@ -187,16 +185,19 @@ def restore(
     clock = Clock(on_phase)
     entry = _entry(source, plan.schema)
     source.check(entry.dump)
-    wanted = {table.oid for table in source.manifest.tables if table.schema_ == plan.schema}
+    tables = [table for table in source.manifest.tables if table.schema_ == plan.schema]
+    wanted = {table.oid for table in tables}
     beside = with_suffix(plan.schema, f"_restore_{secrets.token_hex(4)}")
     folder = source.archive.folder.parent / working_name(label_of(datetime.now(UTC)), "restoring")
     with connected(config, application_name="pgdr restore", settings=_SETTINGS) as admin:
+        if erasures is not None:
+            wanted |= {entry.oid for entry in owner_tables(admin, erasures.tenancy, source.manifest, tables)}
         try:
             with quarantined(
                 config, admin, source, wanted, jobs=workers, on_phase=clock.begin, tablespaces=plan.tablespaces
             ) as part:
-                _complete(config, source, entry, part, plan, workers)
-                wanted_rows = _rows_to_come(config, source, part, plan.schema, keep_erased)
+                _complete(config, source, entry, part, plan, () if erasures is None else wanted, workers)
+                wanted_rows = _rows_to_come(config, source, part, plan, erasures)
                 clock.begin("bring it beside the live schema")
                 passing = _dump_renamed(config, part, plan.schema, beside, folder, workers)
                 _load_beside(config, admin, part, passing, entry, workers)
@@ -213,8 +214,20 @@ def restore(
     return SchemaRestore(plan, clock.times)
 
 
-def _complete(config: HostConfig, source: Source, entry: SchemaEntry, part: Part, plan: SchemaPlan, jobs: int) -> None:
-    """Add keys, indexes, triggers and the rest of the schema in quarantine, prove it, and give it its owners."""
+def _complete(
+    config: HostConfig,
+    source: Source,
+    entry: SchemaEntry,
+    part: Part,
+    plan: SchemaPlan,
+    owners: Collection[int],
+    jobs: int,
+) -> None:
+    """Add keys, indexes, triggers and the rest of the schema in quarantine, prove it, and give it its owners.
+
+    Args:
+        owners: all tables whose rows are there, where those of other schemas say whose the rows of this one are.
+    """
     dump = source.archive.folder / entry.dump
     outside = {key.oid for key in plan.foreign_keys}
     listed = contents.read_contents(config, dump)
@@ -227,6 +240,11 @@ def _complete(config: HostConfig, source: Source, entry: SchemaEntry, part: Part
     quarantine.load(config, dump, rest, part.database, login=part.login, jobs=jobs, tablespaces=plan.tablespaces)
     left_out = {(t.key, k.name) for k in plan.foreign_keys for t in [source.manifest.table(k.schema_, k.table)] if t}
     prove(config, part.database, source.manifest, schemas={plan.schema}, leave_out=left_out, jobs=jobs)
+    if owners:
+        made = {e.oid for e in rest}
+        every = contents.read_contents(config, source.full_dump)
+        keys = [e for e in keys_among(source.manifest, every, owners) if e.oid not in made]
+        quarantine.load(config, source.full_dump, keys, part.database, login=part.login, tablespaces=False)
     quarantine.hand_over(config, part.database, part.login, source.manifest)
     privileges = [e for e in listed if e.is_privilege]
     if privileges:
@@ -291,13 +309,21 @@ def _is_schema(entry: contents.Entry) -> bool:
 
 
 def _rows_to_come(
-    config: HostConfig, source: Source, part: Part, schema: str, keep_erased: KeepErased
+    config: HostConfig, source: Source, part: Part, plan: SchemaPlan, erasures: Erasures | None
 ) -> dict[int, int]:
     """How many rows each table of the schema is to have, by its number in the manifest; who was erased is no more."""
-    tables = [table for table in source.manifest.tables if table.schema_ == schema and table.rows is not None]
-    if not keep_erased(part.database):
+    tables = [table for table in source.manifest.tables if table.schema_ == plan.schema and table.rows is not None]
+    if erasures is None:
         return {table.oid: table.rows or 0 for table in tables}
+    erasures.keep(part.database)
     with connected(config, part.database, application_name="pgdr restore", settings=_SETTINGS) as inside:
+        # References to other schemas have said whose the rows are; they are made again with the live ones.
+        for key in plan.foreign_keys:
+            inside.execute(
+                sql.SQL("alter table {} drop constraint if exists {}").format(
+                    sql.Identifier(key.schema_, key.table), sql.Identifier(key.name)
+                )
+            )
         return {table.oid: count_rows(inside, table) for table in tables}
 
 

@@ -11,11 +11,10 @@ from pgdr.archive.counting import count_rows
 from pgdr.archive.model import TableEntry
 from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
-from pgdr.policy.tenancy import Tenancy
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.restoring import checks, contents, merge, quarantine
 from pgdr.restoring.columns import ColumnPairs, pair_columns
-from pgdr.restoring.owners import keys_among, owner_tables
+from pgdr.restoring.owners import Erasures, keys_among, owner_tables
 from pgdr.restoring.part import Part, quarantined
 from pgdr.restoring.rows import SETTINGS, Work
 from pgdr.restoring.selection import stored
@@ -29,19 +28,6 @@ class Mode(StrEnum):
     MISSING_ONLY = "missing-only"
     OVERWRITE = "overwrite"
     INTO = "into"
-
-
-@dataclass(frozen=True)
-class Erasures:
-    """Who was erased since.
-
-    Attributes:
-        tenancy: how rows belong to tenants.
-        keep: removes their rows from a database, and returns how many.
-    """
-
-    tenancy: Tenancy
-    keep: Callable[[str], int]
 
 
 @dataclass(frozen=True)

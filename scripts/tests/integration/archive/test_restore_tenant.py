@@ -155,3 +155,30 @@ def test_who_was_erased_stays_erased_whatever_is_restored(tenants: Site, aws: No
     site.ask("restore", "database", "--disconnect", *cluster)
     assert _image(site, "p.tenant_id = 1") is None
     assert _image(site, "p.tenant_id <> 1") == others
+
+
+def test_rows_whose_owners_are_in_another_schema_stay_erased_too(tenants: Site, aws: None) -> None:
+    """A note says nothing of a tenant; the order that it is on does, and that is in another schema."""
+    site = tenants
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-archives")
+    path = site.folder / "policy.yml"
+    policy = yaml.safe_load(path.read_text())
+    policy["recovery_policy"]["schemas"].append("extra")
+    path.write_text(yaml.safe_dump(policy))
+    site.execute(
+        "update sales.orders o set partner_id = (select min(id) from core.partners p where p.tenant_id = o.tenant_id);"
+        "create schema extra authorization erp_owner; set role erp_owner;"
+        "create table extra.notes (id int primary key, order_id bigint not null references sales.orders, what text);"
+        "insert into extra.notes select id, id, 'note ' || id from sales.orders;"
+        "create table extra.marks (note_id int references extra.notes, what text);"
+        "insert into extra.marks select id, 'mark' from extra.notes"
+    )
+    site.ask("archive")
+    site.ask("tenant", "erase", "1", *CONSENT)
+    site.execute("delete from extra.marks; delete from extra.notes")
+    site.ask("restore", "schema", "extra", "--confirm", "erp-test")
+    for table in ("notes", "marks"):
+        assert site.value(f"select count(*) from extra.{table}") == 200
+    assert site.value("select count(*) from extra.notes n join sales.orders o on o.id = n.order_id") == 200
+    valid = "select count(*) from pg_constraint where contype = 'f' and convalidated"
+    assert site.value(f"{valid} and connamespace = 'extra'::regnamespace") == 2
