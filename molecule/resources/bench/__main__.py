@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from bench import report
-from bench.cases import archive, backup, increments, recovery, relations, site, tenant, wal, when
+from bench.cases import archive, backup, increments, recovery, relations, side, site, tenant, wal, when
 from bench.ground import SOURCE, TARGET, Ground, Size
 from bench.report import Row
 from drill.play import lab_folder
@@ -31,6 +31,7 @@ CASES: dict[str, Callable[[Ground], list[Row]]] = {
     "backup": backup.measure,
     "archive": archive.measure,
     "tenant": tenant.measure,
+    "side": side.measure,
     "increments": increments.measure,
     "recovery": recovery.measure,
 }

@@ -136,8 +136,8 @@ class Ground:
         argv = [str(ROOT / ".venv/bin/ansible"), "-i", "inventories/lab", *arguments]
         self._child("ansible", argv, environment(self.lab.name))
 
-    def erp(self, *arguments: str) -> None:
-        """Run the ERP sample's command, with the passwords of all clusters at hand.
+    def erp(self, *arguments: str) -> str:
+        """Run the ERP sample's command, with the passwords of all clusters at hand; what it said.
 
         Raises:
             OperationFailedError: it failed.
@@ -148,9 +148,9 @@ class Ground:
         passfile.touch(mode=0o600)
         passfile.write_text(f"*:*:*:*:{secret}\n", encoding="ascii")
         env = {**os.environ, "PGPASSFILE": str(passfile), "PYTHONPATH": str(ROOT / "molecule" / "resources")}
-        self._child("erp", [sys.executable, "-m", "erp", *arguments], env)
+        return self._child("erp", [sys.executable, "-m", "erp", *arguments], env)
 
-    def _child(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+    def _child(self, name: str, argv: list[str], env: dict[str, str]) -> str:
         log = lab_folder(self.lab.name) / f"bench-{name}.log"
         with log.open("w", encoding="utf-8") as sink:
             done = subprocess.run(
@@ -158,6 +158,7 @@ class Ground:
             )
         if done.returncode != 0:
             raise OperationFailedError(f"{name} ended with {done.returncode}", remedy=f"see {log}")
+        return log.read_text(encoding="utf-8")
 
     @contextmanager
     def _once(self, what: str) -> Iterator[bool]:

@@ -6,6 +6,7 @@ The proof is arithmetic: reference before the load + what the load's own ledger 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from drill.client import ErpClient
 from drill.host import Host
 from drill.running import until
 
+MAP = "/var/lib/postgresql/map.yml"
 ORDERS = "SELECT count(*) FROM sales.orders WHERE tenant_id = '{0}'"
 LINES = "SELECT count(*) FROM sales.order_lines l JOIN sales.orders o ON o.id = l.order_id WHERE o.tenant_id = '{0}'"
 RENAMED = "SELECT count(*) FROM core.partners WHERE tenant_id = '{0}' AND name LIKE '% (gone)'"
@@ -111,8 +113,42 @@ def test_a_table_comes_back_and_its_neighbours_stay(
     assert _settled(erp, db1) == []
 
 
-@pytest.mark.parametrize(("play", "what"), [("restore-schema.yml", {"schema": "sales"}), ("restore-database.yml", {})])
-def test_the_other_plays_plan_without_a_change(plays: Any, erp: ErpClient, play: str, what: dict[str, str]) -> None:
-    said = plays.succeed(play, plan_only=True, restore_confirm="", **what)
+@pytest.fixture(scope="module")
+def past(db1: Host, erp: ErpClient) -> Iterator[str]:
+    """A side instance of this moment."""
+    position = db1.sql("SELECT pg_current_wal_lsn()")
+    closed = db1.sql("SELECT pg_walfile_name(pg_switch_wal())")
+    archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+    until("the segment is archived", lambda: db1.sql(archived) >= closed, 60)
+    db1.pgdr("side", "start", "--name", "tuesday", "--repo", "1", "--target-lsn", position)
+    yield "tuesday"
+    db1.pgdr("side", "stop", "tuesday")
+
+
+@pytest.mark.parametrize(
+    ("play", "what"),
+    [
+        ("restore-schema.yml", {"schema": "sales"}),
+        ("restore-database.yml", {}),
+        ("restore-table.yml", {"tables": "sales.order_lines", "mode": "missing-only"}),
+    ],
+)
+def test_the_other_plays_plan_from_a_point_in_time_without_a_change(
+    plays: Any, erp: ErpClient, past: str, play: str, what: dict[str, str]
+) -> None:
+    said = plays.succeed(play, plan_only=True, restore_confirm="", side_name=past, **what)
     assert "nothing was changed" in said
+    assert erp.writes
+
+
+def test_a_column_that_is_new_needs_a_map(plays: Any, db1: Host, erp: ErpClient) -> None:
+    what = {"tables": "sales.order_lines", "mode": "missing-only", "plan_only": True}
+    db1.sql("ALTER TABLE sales.order_lines ADD COLUMN channel text")
+    try:
+        assert "channel" in plays.error("restore-table.yml", restore_confirm="", **what)
+        db1.postgres("tee", MAP, input="columns:\n  - {schema: sales, table: order_lines, column: channel}\n")
+        said = plays.succeed("restore-table.yml", restore_confirm="", column_map=MAP, **what)
+        assert "nothing was changed" in said
+    finally:
+        db1.sql("ALTER TABLE sales.order_lines DROP COLUMN channel")
     assert erp.writes

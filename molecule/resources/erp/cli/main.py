@@ -163,7 +163,8 @@ def load(
 def _describe(summary: Summary) -> str:
     return (
         f"load: {summary.reason}; {summary.committed} committed in {summary.seconds:.1f} s,"
-        f" {summary.in_doubt} in doubt, {summary.rolled_back} rolled back"
+        f" {summary.in_doubt} in doubt, {summary.rolled_back} rolled back;"
+        f" 95 % within {summary.p95_seconds * 1000:.1f} ms"
     )
 
 

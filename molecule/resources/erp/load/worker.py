@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -36,11 +38,16 @@ class ConnectionLostError(Exception):
 
 @dataclass
 class Tally:
-    """What one worker has done."""
+    """What one worker has done.
+
+    Attributes:
+        seconds: how long each committed transaction took, from its beginning until COMMIT had returned.
+    """
 
     committed: int = 0
     in_doubt: int = 0
     rolled_back: int = 0
+    seconds: array[float] = field(default_factory=lambda: array("f"))
 
 
 class Worker:
@@ -100,11 +107,13 @@ class Worker:
         """Run one transaction of a kind to its end."""
         txn_id = uuid4()
         self._sequence += 1
+        began = time.monotonic()
         connection.execute("BEGIN")
         done, xid, changes = self._run(connection, kind, txn_id)
         self._ledger.begin(txn_id, kind.name, xid, done.orders, changes)
         self._commit(connection, txn_id)
         acknowledged = datetime.now(UTC)
+        self.tally.seconds.append(time.monotonic() - began)
         try:
             self._ledger.committed(txn_id, xid, acknowledged, _insert_lsn(connection))
         finally:

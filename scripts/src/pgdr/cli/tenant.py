@@ -212,6 +212,7 @@ def move(
         arrival.ServiceTarget(to_service) if to_service else arrival.LocalTarget(host, str(to_database))
     )
     _, tenancy = policy_of(policy)
+    arrival.require_empty(target)
     with recorded(host, "tenant move", wait=wait, tenant=tenant, target=target.name) as record:
         work.export_tenant(work.Request(host, tenancy, tenant, database), through)
         moved = arrival.load_tenant(host, through, target)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import psycopg
 from psycopg import sql
@@ -20,26 +19,12 @@ from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.checks import sum_of
 from pgdr.surgery.export import ExportedTable, Manifest, in_database, load_manifest, written_columns
 from pgdr.surgery.images import read_rows, verify_file
-from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo
+from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo, no_service
 
 _VIEWS = """
 select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'm' and not c.relispopulated order by c.oid
 """
-
-
-class Target(Protocol):
-    """An empty database."""
-
-    @property
-    def name(self) -> str:
-        """What it is."""
-        ...
-
-    @property
-    def conninfo(self) -> str:
-        """How pg_restore reaches it; no secret is part of it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +60,10 @@ class ServiceTarget:
     def conninfo(self) -> str:
         """How pg_restore reaches it."""
         return psycopg.conninfo.make_conninfo(service=self.service)
+
+
+# An empty database.
+Target = LocalTarget | ServiceTarget
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,11 @@ def _open(target: Target) -> Iterator[Connection[TupleRow]]:
             yield connection
         return
     try:
-        with psycopg.connect(target.conninfo, application_name=APPLICATION, autocommit=True) as connection:
+        connection = psycopg.connect(target.conninfo, application_name=APPLICATION, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise no_service(target.service, error) from error
+    try:
+        with connection:
             for name, value in SETTINGS.items():
                 connection.execute("select set_config(%s, %s, false)", (name, value))
             yield connection
@@ -163,9 +156,24 @@ def _open(target: Target) -> Iterator[Connection[TupleRow]]:
         raise explain(error, target.name) from error
 
 
-def _require_ready(connection: Connection[TupleRow], manifest: Manifest, target: Target) -> None:
+def require_empty(target: Target) -> None:
+    """Look at the target before anything is exported.
+
+    Raises:
+        RefusedError: there is none, or it holds something.
+        UnreachableError: it does not answer.
+    """
+    with _open(target) as connection:
+        _require_no_tables(connection, target)
+
+
+def _require_no_tables(connection: Connection[TupleRow], target: Target) -> None:
     if read_schema(connection).tables:
         raise RefusedError(f"{target.name} is not empty", remedy="create a new database; nothing was changed")
+
+
+def _require_ready(connection: Connection[TupleRow], manifest: Manifest, target: Target) -> None:
+    _require_no_tables(connection, target)
     there = {row[0] for row in connection.execute("select rolname::text from pg_roles")}
     missing = [role for role in manifest.roles if role not in there]
     if missing:

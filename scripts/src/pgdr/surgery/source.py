@@ -10,7 +10,7 @@ from typing import Protocol
 import psycopg
 from psycopg import IsolationLevel
 
-from pgdr.errors import RefusedError, UnreachableError
+from pgdr.errors import PgdrError, RefusedError, UnreachableError
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow, connected, explain
 from pgdr.rowhash import SESSION_SETTINGS
@@ -110,12 +110,7 @@ class ServiceDatabase:
                 service=self.service, application_name=APPLICATION, client_encoding="UTF8", autocommit=True
             )
         except psycopg.OperationalError as error:
-            text = " ".join(str(error).split())
-            if "definition of service" in text:
-                raise RefusedError(
-                    f"no service {self.service!r}", remedy="name it in pg_service.conf, or set PGSERVICEFILE"
-                ) from error
-            raise UnreachableError(f"service {self.service} does not answer: {text}", remedy="run again") from error
+            raise no_service(self.service, error) from error
         try:
             with connection:
                 for name, value in SETTINGS.items():
@@ -123,6 +118,14 @@ class ServiceDatabase:
                 yield from _reading(connection)
         except psycopg.Error as error:
             raise explain(error, self.name) from error
+
+
+def no_service(service: str, error: psycopg.OperationalError) -> PgdrError:
+    """Say why a service cannot be reached."""
+    text = " ".join(str(error).split())
+    if "definition of service" in text:
+        return RefusedError(f"no service {service!r}", remedy="name it in pg_service.conf, or set PGSERVICEFILE")
+    return UnreachableError(f"service {service} does not answer: {text}", remedy="run again")
 
 
 def conninfo(config: HostConfig, database: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from pgdr.cli.main import main
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.surgery import export, move
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from scripts.tests.integration.surgery.conftest import Pair, PairFactory
 
@@ -70,3 +72,32 @@ def test_refusals(new_pair: PairFactory, shop: str, target: str, tmp_path: Path)
     with pytest.raises(NotProvenError, match="is not the file that was written"):
         move.load_tenant(pair.host, tmp_path / "export", move.LocalTarget(pair.host, target))
     assert pair.value("select count(*) from pg_class where relnamespace::regnamespace::text = 'shop'", target) == 0
+
+
+def test_a_target_that_cannot_be_is_refused_before_anything_is_exported(
+    new_pair: PairFactory, shop: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair = new_pair(shop)
+    config, policy = tmp_path / "host.yml", tmp_path / "policy.yml"
+    config.write_text(yaml.safe_dump(pair.host.model_dump(mode="json")))
+    rules = yaml.safe_load(Path("inventories/production/group_vars/all/policy.yml").read_text())
+    policy.write_text(yaml.safe_dump(rules))
+    command = [
+        "--config",
+        str(config),
+        "tenant",
+        "move",
+        "1",
+        "--through",
+        str(tmp_path / "way"),
+        "--policy",
+        str(policy),
+    ]
+    for target, why in {
+        ("--to-service", "nowhere"): "no service 'nowhere'",
+        ("--to-database", pair.past): "is not empty",
+        ("--to-database", "no such one"): "no such one",
+    }.items():
+        assert main([*command, *target]) != 0
+        assert why in capfd.readouterr().err
+        assert not (tmp_path / "way").exists()
