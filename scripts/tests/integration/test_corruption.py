@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import yaml
-from scripts.tests.integration.chain import World, world_of
+from scripts.tests.integration.chain import World, python_of_owner, world_of
 
 from pgdr.cli.main import main
 from pgdr.corruption.catalogs import CATALOGS
@@ -511,6 +513,21 @@ def test_what_only_a_person_can_decide_is_not_cured(alone: Alone) -> None:
     assert alone.pgdr("examine")["clean"]
 
 
+def test_a_cure_that_needs_the_server_says_so_where_it_is_down(alone: Alone, chance: random.Random) -> None:
+    path = file_of(alone.cluster, f"sales.{_INDEX}")
+    alone.cluster.stop()
+    block = damage(path, chance)
+    try:
+        one = the_one(alone.pgdr("examine", expect=ExitCode.NOT_PROVEN))
+        # Nobody can be asked for its name: this host has not seen the catalog yet.
+        assert (one["kind"], one["blocks"]) == ("file of nobody", [block])
+        alone.pgdr("cure", "--confirm", "erp-test", expect=ExitCode.REFUSED)
+        alone.pgdr("cure", "--whole-cluster", "--confirm", "erp-test", expect=ExitCode.REFUSED)
+    finally:
+        alone.cluster.start()
+    alone.pgdr("cure", "--confirm", "erp-test")
+
+
 def test_evidence_comes_first_and_is_never_overwritten(alone: Alone, tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     alone.pgdr("examine", "--evidence", str(folder), "--server-log", str(alone.cluster.folder / "log"))
@@ -520,3 +537,47 @@ def test_evidence_comes_first_and_is_never_overwritten(alone: Alone, tmp_path: P
     alone.pgdr("examine", "--evidence", str(folder), expect=ExitCode.REFUSED)
     alone.pgdr("examine", "--evidence", str(alone.cluster.data / "x"), expect=ExitCode.REFUSED)
     alone.pgdr("examine", "--database", 'no such "one"', expect=ExitCode.REFUSED)
+
+
+def play(world: World, folder: Path, **given: object) -> tuple[int, str]:
+    """Run the play against this production, and return its exit code and what it said."""
+    inventory = world.config.with_name("hosts.ini")
+    inventory.write_text("[database]\nproduction ansible_connection=local\n")
+    extra = {
+        "host_pgdr": world.command,
+        "recovery_policy": {"cluster": {"name": world.host.cluster_name}},
+        "ansible_become": False,
+        "ansible_python_interpreter": python_of_owner(),
+        "evidence_root": str(world.host.state_directory / "evidence"),
+        "evidence_directory": str(folder),
+        **given,
+    }
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory)),
+            *("playbooks/dr-corruption.yml", "-e", json.dumps(extra)),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_play_takes_evidence_asks_and_cures(
+    world: World, ledger: Ledger, chance: random.Random, tmp_path: Path
+) -> None:
+    damage(file_of(world.site.cluster, f"sales.{_INDEX}"), chance)
+    code, said = play(world, tmp_path, restore_confirm="erp-prod")
+    assert code != 0
+    assert "erp-prod is not the name of this cluster; nothing was changed" in said
+    assert [file.suffix for file in tmp_path.iterdir()] == [".gz"]
+    code, said = play(world, tmp_path, restore_confirm=world.host.cluster_name)
+    assert code == 0, said
+    assert "examined again, no damage was found" in said
+    ledger.agrees()
+    code, said = play(world, tmp_path, restore_confirm=world.host.cluster_name)
+    assert code == 0, said

@@ -109,9 +109,16 @@ class Damage:
             return Cure.ROWS
         return Cure.CLUSTER
 
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        blocks = f", blocks {self.block_list}" if self.blocks else ""
+        since = f"; {self.since}" if self.since else ""
+        return f"{self.subject}{blocks}: {self.detail}{since} (cure: {self.cure})"
+
     def document(self) -> dict[str, Any]:
         """For a program."""
-        return {**asdict(self), "cure": str(self.cure)}
+        return {**asdict(self), "cure": str(self.cure), "line": self.line}
 
 
 @dataclass(frozen=True)

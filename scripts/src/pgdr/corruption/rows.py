@@ -30,6 +30,7 @@ from pgdr.recovery.target import make_target
 from pgdr.side import manage, store
 from pgdr.side.plan import SideOptions, make_side_plan
 from pgdr.side.run import SideInstance
+from pgdr.surgery.source import SETTINGS
 
 SIDE = "corruption-cure"
 _OTHERS_SECONDS = 600.0
@@ -46,12 +47,6 @@ _CLUSTERED = """
 select n.nspname, c.relname from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace where i.indrelid = %s::oid and i.indisclustered
 """
-_SETTINGS = {
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "client_connection_check_interval": "1s",
-}
-
 Told = Callable[[str], None]
 
 
@@ -156,10 +151,12 @@ def _past(
 
 def _one(config: HostConfig, past: ClosedServer, damage: Damage, lock_timeout: str, told: Told) -> Returned:
     told(f"bringing rows of {len(damage.blocks)} blocks of {damage.name} home")
-    settings = {**_SETTINGS, "lock_timeout": lock_timeout}
+    settings = {**SETTINGS, "lock_timeout": lock_timeout}
     with connected(config, damage.database, application_name=APPLICATION, settings=settings) as live:
         try:
             with past.connect(damage.database) as then, live.transaction():
+                for name, value in SETTINGS.items():  # both must write and read a date alike
+                    then.execute("select set_config(%s, %s, false)", (name, value))
                 return _swap(then, live, damage)
         except psycopg.errors.LockNotAvailable as error:
             raise BusyError(
