@@ -263,3 +263,74 @@ def _wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_another_host_rehearses_and_this_one_keeps_what_it_proved(world: World, tmp_path: Path) -> None:
+    """What playbooks/rehearse.yml does: no production there to compare with, and its marks would be nobody's."""
+    folder = world.site.cluster.folder / "elsewhere"
+    for name in ("state", "run", "data"):
+        (folder / name).mkdir(parents=True)
+    changed = {
+        "state_directory": str(folder / "state"),
+        "run_directory": str(folder / "run"),
+        "data_directory": str(folder / "data"),
+        "socket_directory": str(folder),
+    }
+    config = folder / "host.yml"
+    config.write_text(yaml.safe_dump({**world.host.model_dump(mode="json"), **changed}))
+    world.site.owned(folder)
+    command = ["rehearse", *world.policy, "--output", "json", "--only", "backup", "--repo", "2", "--uncapped"]
+    # A fault of production's own, which nobody there can be asked about.
+    world.site.cluster.execute("select setval('sales.\"Orders; drop_id_seq\"', 7)", "erp")
+    world.site.archived()
+    running = world.site.begin(config, *command)
+    out, err = running.communicate(timeout=150)
+    world.site.cluster.execute("select setval('sales.\"Orders; drop_id_seq\"', 100000)", "erp")
+    assert running.returncode == 0, err
+    assert "nobody could ask production, which may have it too: sales.Orders; drop_id_seq stands at 7" in err
+    [part] = json.loads(out)["parts"]
+    ledger = next(check for check in part["checks"] if check["name"] == "heartbeat ledger")
+    assert (ledger["ok"], ledger["fatal"], "nothing to compare with" in ledger["detail"]) == (False, False, True)
+    assert part["rows"] > 5050
+
+    result = tmp_path / "rehearsal.json"
+    result.write_text(out)
+    world.site.owned(result)
+    tmp_path.chmod(0o755)
+    marks_file(world.host).path.unlink(missing_ok=True)
+    assert "--host NAME" in world.pgdr("rehearse", "--record", str(result), expect=ExitCode.USAGE).stderr
+    for name in ("/etc/passwd", "/no"):
+        world.pgdr("rehearse", "--record", name, "--host", "dr1", expect=ExitCode.CONFIG)
+    stranger = json.loads(out)
+    stranger["parts"][0]["label"] = "20200101-000000F"
+    _record(world, stranger, ExitCode.REFUSED)
+    assert marks_file(world.host).read().sets == {}
+    assert part["label"] in _record(world, json.loads(out), ExitCode.OK)
+    mark = marks_file(world.host).read().of(2, part["label"])
+    assert (mark.proven is not None, mark.by, mark.restore_seconds) == (
+        True,
+        "rehearsal",
+        part["seconds"]["restore files"],
+    )
+    last = [entry for entry in Journal(world.host.journal_path).entries() if entry.operation == "rehearse"][-1]
+    assert (last.result, last.details["rehearsed_on"], last.details["requested"]) == ("ok", "dr1", "backup")
+    # And what it found wrong is this host's finding.
+    bad = json.loads(out)
+    bad["parts"][0] |= {"outcome": "not proven", "message": "a table is empty", "exit_code": 5}
+    _record(world, bad, ExitCode.NOT_PROVEN)
+    finding = findings_file(world.host).read().looks["rehearse"].findings["rehearsal-backup"]
+    assert (finding.level, "a table is empty" in finding.message) == ("red", True)
+    world.nothing_is_left()
+
+
+def _record(world: World, document: dict[str, Any], expect: int) -> str:
+    done = subprocess.run(
+        [*world.site.command(world.config), "rehearse", "--record", "-", "--host", "dr1"],
+        check=False,
+        input=json.dumps(document),
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,7 @@ from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.options import FORMAT, POLICY, WAIT, policy_of, seconds_of
 from pgdr.cli.output import OutputFormat
-from pgdr.errors import RefusedError
+from pgdr.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
@@ -37,6 +39,11 @@ def rehearse(
     uncapped: Annotated[
         bool, typer.Option("--uncapped", help="Without systemd's caps on CPU, memory and disk.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Restore nothing; write down a rehearsal of another host, - for stdin."),
+    ] = None,
+    rehearsed_on: Annotated[str, typer.Option("--host", help="With --record: the host that did it.")] = "",
     policy: POLICY = None,
     output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
@@ -51,9 +58,13 @@ def rehearse(
     Examples:
       pgdr rehearse
       pgdr rehearse --only point --point '2026-11-24 14:30:00+01:00' --output json
+      pgdr rehearse --record rehearsal.json --host dr1
     """
     from pgdr.rehearsal.model import Part, Request  # noqa: PLC0415 - start-up time, see main
 
+    if record is not None:
+        _record(context, record, rehearsed_on, output_format)
+        return
     unknown = sorted(set(only or ()) - set(_PARTS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PARTS)}", param_hint="--only")
@@ -66,6 +77,22 @@ def rehearse(
         processes=processes,
     )
     state = _carried_out(invocation(context).host, policy_of(policy), request, uncapped=uncapped)
+    show(state, output_format)
+    raise typer.Exit(int(state.exit_code))
+
+
+def _record(context: typer.Context, file: Path, host: str, output_format: OutputFormat) -> None:
+    from pgdr.rehearsal import taken  # noqa: PLC0415
+
+    if not host:
+        raise typer.BadParameter("say where it was rehearsed: --host NAME")
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"cannot read {file}: {reason}") from error
+    state = taken.read(text, str(file))
+    taken.take(invocation(context).host, state, host)
     show(state, output_format)
     raise typer.Exit(int(state.exit_code))
 

@@ -9,7 +9,7 @@ from pgdr.proof.marks import Proven
 from pgdr.recovery.lsn import parse_lsn
 from pgdr.recovery.model import PhaseTime, Plan, Reached
 
-_FILES, _REPLAY = "restore files", "replay WAL"
+FILES, REPLAY = "restore files", "replay WAL"
 
 
 class Restored(Protocol):
@@ -28,15 +28,15 @@ def measured(state: Restored, at: datetime, by: str = "recovery") -> Proven:
         at: when it was proven.
         by: ``recovery`` or ``rehearsal``.
     """
-    seconds = {name: sum(p.seconds for p in state.phases if p.name == name) for name in (_FILES, _REPLAY)}
+    seconds = {name: sum(p.seconds for p in state.phases if p.name == name) for name in (FILES, REPLAY)}
     reached = parse_lsn(state.reached.lsn) if state.reached else parse_lsn(state.plan.recovery_lsn)
     return Proven(
         repository=state.plan.repository,
         label=state.plan.backup_label,
         at=at,
-        restore_seconds=seconds[_FILES],
+        restore_seconds=seconds[FILES],
         restored_bytes=state.plan.backup_bytes,
-        replay_seconds=seconds[_REPLAY],
+        replay_seconds=seconds[REPLAY],
         replayed_bytes=max(0, reached - parse_lsn(state.plan.backup_stop_lsn)),
         by=by,
         point=state.plan.target.text,

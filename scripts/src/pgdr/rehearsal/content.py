@@ -52,6 +52,9 @@ where s.relkind = 'S' and s.relpersistence <> 't' and not q.seqcycle
   and a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) order by 1, 2
 """
 
+# What the catalogs say, and a copy of files repeats.
+_STATED = frozenset({"constraints", "indexes", "sequences"})
+
 Faults = Callable[[Connection[TupleRow]], list[str]]
 
 
@@ -74,7 +77,9 @@ class Read:
     checksum: str = ""
 
 
-def examine(there: HostConfig, schemas: Sequence[str], production: HostConfig | None, *, jobs: int) -> Read:
+def examine(
+    there: HostConfig, schemas: Sequence[str], production: HostConfig | None, *, jobs: int, copied: bool = False
+) -> Read:
     """Read a restored database whole, and look at what makes it usable.
 
     Args:
@@ -82,6 +87,8 @@ def examine(there: HostConfig, schemas: Sequence[str], production: HostConfig | 
         schemas: those that the policy says it has.
         production: the live cluster, where it runs on this host: what is wrong there too is no fault of the backup.
         jobs: how much is read at once.
+        copied: it is a copy of production's files: that something was marked as not valid there, or that a sequence
+            was set too low, no copying brings about. Where production cannot be asked it is told and does not count.
     """
     checks = []
     with connected(there, application_name=_APPLICATION, settings=_SETTINGS) as connection:
@@ -93,7 +100,8 @@ def examine(there: HostConfig, schemas: Sequence[str], production: HostConfig | 
             ("sequences", sequences_behind),
             ("foreign keys", orphans),
         ):
-            checks.append(_compared(name, faults, connection, production))
+            excused = copied and name in _STATED
+            checks.append(_compared(name, faults, connection, production, excused=excused))
         checks.append(check_collations(connection))
     read, found = _read_all(there, jobs)
     checks.append(read)
@@ -183,7 +191,9 @@ def _listed(query: str) -> Faults:
     return lambda connection: [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
 
 
-def _compared(name: str, faults: Faults, connection: Connection[TupleRow], production: HostConfig | None) -> Check:
+def _compared(
+    name: str, faults: Faults, connection: Connection[TupleRow], production: HostConfig | None, *, excused: bool
+) -> Check:
     """One kind of fault; what production has too is told, and does not count."""
     try:
         found = faults(connection)
@@ -199,7 +209,9 @@ def _compared(name: str, faults: Faults, connection: Connection[TupleRow], produ
             own = [item for item in found if _subject(item) not in there]
             shared = [item for item in found if _subject(item) in there]
         except PgdrError:
-            pass  # production is down: then nothing is excused
+            if excused:
+                detail = f"nobody could ask production, which may have it too: {_shown(found)}"
+                return Check(name=name, ok=False, detail=detail, fatal=False)
     if own:
         return Check(name=name, ok=False, detail=_shown(own))
     return Check(name=name, ok=False, detail=f"as in production: {_shown(shared)}", fatal=False)

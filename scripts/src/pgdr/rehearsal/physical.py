@@ -111,7 +111,8 @@ def look(
     jobs: int,
 ) -> None:
     """Look into a restored database and put what is seen into the report."""
-    read = content.examine(there, policy.schemas, production, jobs=jobs)
+    copied = report.part is not Part.ARCHIVE
+    read = content.examine(there, policy.schemas, production, jobs=jobs, copied=copied)
     asked = [read.schemas, *ask(there, policy.recovery.smoke_queries)]
     if report.part is Part.POINT:
         # The policy says what is there today; in the past a schema or a table may rightly not have been.

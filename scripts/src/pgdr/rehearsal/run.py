@@ -77,7 +77,7 @@ def rehearse(
             state.finished_at, state.running_pid, state.progress = datetime.now(UTC), None, ""
             save(config, state)
             if state.error_code is not ExitCode.BUSY:
-                _keep(config, state)
+                keep(config, state)
     return state
 
 
@@ -197,8 +197,14 @@ def findings(state: Rehearsal) -> list[Check]:
     return found
 
 
-def _keep(config: HostConfig, state: Rehearsal) -> None:
-    """Write down what was found: for the status, and for the record."""
+def keep(config: HostConfig, state: Rehearsal, *, host: str = "") -> None:
+    """Write down what was found: for the status, and for the record.
+
+    Args:
+        config: this host.
+        state: what was found.
+        host: where it was rehearsed, if it was elsewhere.
+    """
     at = state.finished_at or datetime.now(UTC)
     record(config, LOOK, findings(state), at, keep=True)
     first = next((part for part in state.parts if part.part is not Part.ARCHIVE), None)
@@ -207,6 +213,7 @@ def _keep(config: HostConfig, state: Rehearsal) -> None:
         operation="rehearse",
         result=state.result,
         details={
+            **({"rehearsed_on": host} if host else {}),
             "requested": "all" if state.request.everything else ", ".join(state.request.parts),
             "backup_label": first.label if first else "",
             "repository": first.repository if first else None,
