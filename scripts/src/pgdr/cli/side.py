@@ -71,7 +71,7 @@ def start(
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
     from pgdr.recovery.target import make_target  # noqa: PLC0415
     from pgdr.side import manage, store  # noqa: PLC0415
-    from pgdr.side.launch import launch, require_launchable  # noqa: PLC0415
+    from pgdr.side.launch import caps_hold, launch, require_launchable  # noqa: PLC0415
     from pgdr.side.plan import SideOptions, make_side_plan  # noqa: PLC0415
 
     call = invocation(context)
@@ -111,6 +111,12 @@ def start(
             state.failure, state.failure_code, state.running_pid = "", 0, None
             store.save(host, state)
             launch(host, name, uncapped=uncapped, host_file=call.config)
+            pid = store.required(host, name).running_pid
+            if not uncapped and pid is not None and not caps_hold(pid):
+                output.message(
+                    "warning: the kernel does not hold it to the policy's CPU and memory (a container without rights "
+                    "on its cgroups?): it runs at low priority, and that is all"
+                )
     except PgdrError as error:
         journal.append(operation="side start", result="failed", details={**facts, "error": error.message})
         raise

@@ -32,6 +32,28 @@ def systemd_runs() -> bool:
     return _SYSTEMD.is_dir()
 
 
+def caps_hold(pid: int, root: Path = Path("/")) -> bool:
+    """Whether the kernel caps a process's CPU: in a container systemd may be kept from setting what the unit says.
+
+    Args:
+        pid: the process.
+        root: where ``/proc`` and ``/sys`` are.
+    """
+    groups = root / "sys/fs/cgroup"
+    try:
+        lines = (root / "proc" / str(pid) / "cgroup").read_text(encoding="ascii").splitlines()
+        for _, controllers, path in (line.split(":", 2) for line in lines):
+            quota = groups / path.lstrip("/") / "cpu.max"
+            if not controllers and quota.exists():
+                return not quota.read_text(encoding="ascii").startswith("max")
+            quota = groups / controllers / path.lstrip("/") / "cpu.cfs_quota_us"
+            if "cpu" in controllers.split(",") and quota.exists():
+                return int(quota.read_text(encoding="ascii")) > 0
+    except OSError:
+        pass
+    return False
+
+
 def require_launchable(*, uncapped: bool) -> None:
     """Refuse where a side instance cannot be capped and nobody said that it may go uncapped.
 
