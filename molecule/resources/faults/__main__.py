@@ -6,12 +6,14 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from drill.client import ErpClient
 from drill.play import ROOT, lab_folder, run_play
 from faults.catalogue import FAULTS
 from faults.ground import HOST, Ground
@@ -23,6 +25,7 @@ from pgdr.edge import exit_code
 from pgdr.errors import NotProvenError, RefusedError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make silent faults in a lab, and see who notices.")
+_SAMPLE_MB = 25
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
 
 
@@ -51,6 +54,9 @@ def run(
     try:
         ground = Ground(Lab.load(lab) if reuse else _protected(lab))
         ground.prepare()
+        if not reuse:
+            for words in (("backup", "full"), ("archive",), ("archives", "verify")):
+                ground.well(*words)
         ground.pgdr("verify")
         ground.pgdr("rehearse", "--repo", "1")
         ground.pgdr("watch")
@@ -60,29 +66,32 @@ def run(
             _console.print(f"{number:>2}/{len(chosen)} {fault.name}", markup=False)
             rows.append(measure(ground, fault, lambda what: _console.print(f"      {what}", markup=False)))
             _console.print(f"      {time.monotonic() - began:.0f} s", markup=False)
-            _write(rows)
-        _show(rows)
+            _write(lab, rows)
+        _show(lab, rows)
     finally:
         if not keep:
             lifecycle.down(lab)
     broken = [row.name for row in rows if not row.kept]
     if broken:
-        raise NotProvenError(f"promises were not kept: {'; '.join(broken)}", remedy="see .lab/faults/report.json")
+        raise NotProvenError(f"promises were not kept: {'; '.join(broken)}", remedy=f"see {_report(lab)}")
 
 
 def _protected(name: str) -> Lab:
     lab = Lab.up(name, [HOST])
     _console.print("protecting the host: playbooks/site.yml", markup=False)
     run_play(name, "site.yml")
-    ground = Ground(lab)
-    ground.pgdr("backup", "full")
-    ground.pgdr("archive")
-    ground.pgdr("archives", "verify")
+    # What is rehearsed must be an ERP: its schemas and smoke queries are part of the proof.
+    ErpClient(lab).create(HOST, _SAMPLE_MB)
     return lab
 
 
-def _write(rows: list[Row]) -> None:
-    path = lab_folder("faults") / "report.json"
+def _report(lab: str) -> Path:
+    """The lab's own folder: what was measured in one lab must not replace what was measured in another."""
+    return (lab_folder(lab) / "report.json").relative_to(ROOT)
+
+
+def _write(lab: str, rows: list[Row]) -> None:
+    path = ROOT / _report(lab)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = datetime.now(UTC).isoformat(timespec="seconds")
     path.write_text(json.dumps({"made_at": made, "faults": [row.document() for row in rows]}, indent=2) + "\n")
@@ -110,12 +119,15 @@ def _markdown(rows: list[Row]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)]) + "\n"
 
 
-def _show(rows: list[Row]) -> None:
+def _show(lab: str, rows: list[Row]) -> None:
     table = Table(*_HEADERS)
     for row in rows:
         table.add_row(*_cells(row), style=None if row.kept else "red")
     _console.print(table)
-    _console.print(f"report: {(lab_folder('faults') / 'report.json').relative_to(ROOT)}", markup=False)
+    _console.print(f"report: {_report(lab)}", markup=False)
+    for row in rows:
+        if row.wrong:
+            _console.print(f"{row.name}: {row.wrong}", markup=False, style="red")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,50 +7,15 @@ repository shows is promised for the next verification; there the job is started
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from faults.fault import DAY, LOOK, Fault, Step
+from faults.ground import LAG_SECONDS, SILENCE_SECONDS, Ground, quoted
+from faults.limits import LIMITS
+from faults.network import NETWORK
+from faults.refusals import REFUSALS
 
-from faults.ground import LAG_SECONDS, WATCH_SECONDS, Ground, quoted
-
-_LOOK = WATCH_SECONDS + 30
 _CREDENTIALS = "/etc/pgbackrest/conf.d/credentials.conf"
 _SAVED = "/root/faults-saved"
 _JOURNAL = "/var/lib/pgdr/journal.jsonl"
-
-Step = Callable[[Ground], None]
-
-
-def _nothing(_ground: Ground) -> None:
-    """No step."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault.
-
-    Attributes:
-        number: in the requirement's list; empty for one that stands elsewhere in it.
-        name: what happens.
-        finding: key of the finding in the status.
-        title: words in the title of the message, any of them.
-        promised: seconds in which people must know.
-        by: who notices: watch (cron), or the job that is started at once.
-        inject: makes it.
-        look: the job that would see it, started right after.
-        cure: takes it away.
-        rows: whether rows are followed through it.
-    """
-
-    number: str
-    name: str
-    finding: str
-    title: tuple[str, ...]
-    promised: int
-    by: str
-    inject: Step
-    cure: Step
-    look: Step = _nothing
-    rows: bool = True
 
 
 def _s3_stops(ground: Ground) -> None:
@@ -208,58 +173,75 @@ def _channel_lives(ground: Ground) -> None:
     ground.pgdr("notify", "test")
 
 
+def _watch_stops(ground: Ground) -> None:
+    ground.shell(f"cp -p /etc/cron.d/erp-backup {_SAVED}; sed -i '/ watch \\//d' /etc/cron.d/erp-backup")
+
+
+def _watch_returns(ground: Ground) -> None:
+    _job_returns(ground)
+    ground.pgdr("watch")
+    ground.expect("no sign of life" not in ground.heard()[-1].title, "the switch heard of the host again")
+
+
 FAULTS = (
-    Fault("1", "S3 unreachable", "repository:2", ("repository, repository 2",), _LOOK, "watch", _s3_stops, _s3_returns),
+    Fault("1", "S3 unreachable", "repository:2", ("repository, repository 2",), LOOK, "watch", _s3_stops, _s3_returns),
     Fault(
-        "17", "the repository's key is revoked", "repository:2", ("repository, repository 2",), _LOOK, "watch",
+        "17", "the repository's key is revoked", "repository:2", ("repository, repository 2",), LOOK, "watch",
         _credential("repo2-s3-key-secret"), _credentials_return,
     ),
     Fault(
-        "25", "the repository's passphrase is lost", "repository:2", ("repository, repository 2",), _LOOK, "watch",
+        "25", "the repository's passphrase is lost", "repository:2", ("repository, repository 2",), LOOK, "watch",
         _credential("repo2-cipher-pass"), _credentials_return,
     ),
     Fault(
-        "7", "the archive command ends with 127", "archiving", ("archiving", "rpo"), LAG_SECONDS + _LOOK, "watch",
+        "7", "the archive command ends with 127", "archiving", ("archiving", "rpo"), LAG_SECONDS + LOOK, "watch",
         _archive_command("exit 127"), _archive_command_returns, look=_close_segment,
     ),
     Fault(
-        "8", "the archive command stores nothing and says it did", "wal-claimed:1", ("wal-claimed",), _LOOK, "watch",
+        "8", "the archive command stores nothing and says it did", "wal-claimed:1", ("wal-claimed",), LOOK, "watch",
         _archive_command("/bin/true"), _claimed_cured, look=_close_segment,
     ),
     Fault(
-        "4", "a WAL segment is gone from a repository", "wal-hole:1", ("job verify failed", "wal-hole"), 86_400,
+        "4", "a WAL segment is gone from a repository", "wal-hole:1", ("job verify failed", "wal-hole"), DAY,
         "verify, started at once", _segment_goes, _verify, look=_verify,
     ),
     Fault(
-        "11", "a page of the database is damaged", "pages:1", ("job backup-full failed", "pages"), 86_400,
+        "11", "a page of the database is damaged", "pages:1", ("job backup-full failed", "pages"), DAY,
         "backup, started at once", _page_breaks, _page_returns, look=_back_up,
     ),
     Fault(
-        "12", "bits flip in a repository", "sets:1", ("job verify failed", "sets"), 86_400, "verify, started at once",
+        "12", "bits flip in a repository", "sets:1", ("job verify failed", "sets"), DAY, "verify, started at once",
         _bit_flips, _bits_return, look=_verify,
     ),
     Fault(
-        "13", "an archive is damaged", "job-archive-verify", ("job archive-verify failed",), 86_400,
+        "13", "an archive is damaged", "job-archive-verify", ("job archive-verify failed",), DAY,
         "archives verify, started at once", _archive_breaks, _archive_returns, look=_verify_archive, rows=False,
     ),
     Fault(
-        "", "a scheduled job no longer runs", "job-heartbeat", ("job-heartbeat",), 180 + _LOOK, "watch", _no_job,
+        "", "a scheduled job no longer runs", "job-heartbeat", ("job-heartbeat",), 180 + LOOK, "watch", _no_job,
         _job_returns, rows=False,
     ),
     Fault(
-        "", "an entry of the journal is edited", "journal", ("journal",), _LOOK, "watch", _journal_edited,
+        "", "an entry of the journal is edited", "journal", ("journal",), LOOK, "watch", _journal_edited,
         _journal_as_written, rows=False,
     ),
     Fault(
-        "", "the end of the journal is cut off", "journal", ("journal",), _LOOK, "watch", _journal_cut, _journal_whole,
+        "", "the end of the journal is cut off", "journal", ("journal",), LOOK, "watch", _journal_cut, _journal_whole,
         rows=False,
     ),
     Fault(
-        "", "nothing was proven for too long", "proven", (": proven",), _LOOK, "watch", _proof_old, _rehearse,
+        "", "nothing was proven for too long", "proven", (": proven",), LOOK, "watch", _proof_old, _rehearse,
         rows=False,
     ),
     Fault(
         "30", "a notification channel is dead", "notify-first", ("job any failed",), 30, "the job that fails",
         _channel_dies, _channel_lives, look=_some_job_fails, rows=False,
     ),
+    Fault(
+        "30", "the host falls silent: pgdr watch no longer runs", "", ("no sign of life",), SILENCE_SECONDS + LOOK,
+        "the dead-man's switch", _watch_stops, _watch_returns, rows=False,
+    ),
+    *REFUSALS,
+    *LIMITS,
+    *NETWORK,
 )  # fmt: skip
