@@ -141,14 +141,16 @@ def test_the_other_plays_plan_from_a_point_in_time_without_a_change(
     assert erp.writes
 
 
-def test_a_column_that_is_new_needs_a_map(plays: Any, db1: Host, erp: ErpClient) -> None:
-    what = {"tables": "sales.order_lines", "mode": "missing-only", "plan_only": True}
+def test_a_map_says_what_becomes_of_columns(plays: Any, db1: Host, erp: ErpClient) -> None:
+    what = {"tables": "sales.order_lines", "mode": "missing-only", "plan_only": True, "column_map": MAP}
     db1.sql("ALTER TABLE sales.order_lines ADD COLUMN channel text")
     try:
-        assert "channel" in plays.error("restore-table.yml", restore_confirm="", **what)
-        db1.postgres("tee", MAP, input="columns:\n  - {schema: sales, table: order_lines, column: channel}\n")
-        said = plays.succeed("restore-table.yml", restore_confirm="", column_map=MAP, **what)
-        assert "nothing was changed" in said
+        for column, fits in (("no_such", False), ("channel", True)):
+            db1.postgres("tee", MAP, input=f"columns: [{{schema: sales, table: order_lines, column: {column}}}]\n")
+            if fits:
+                assert "nothing was changed" in plays.succeed("restore-table.yml", **{**what, "restore_confirm": ""})
+            else:
+                assert column in plays.error("restore-table.yml", **what)
     finally:
         db1.sql("ALTER TABLE sales.order_lines DROP COLUMN channel")
     assert erp.writes
