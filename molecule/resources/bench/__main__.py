@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from bench import report
-from bench.cases import archive, backup, increments, recovery, relations, side, site, tenant, wal, when
+from bench.cases import archive, backup, increments, recovery, relations, side, site, status, tenant, wal, when
 from bench.ground import SOURCE, TARGET, Ground, Size
 from bench.report import Row
 from drill.play import lab_folder
@@ -27,6 +27,7 @@ CASES: dict[str, Callable[[Ground], list[Row]]] = {
     "site": site.measure,
     "relations": relations.measure,
     "wal": wal.measure,
+    "status": status.measure,
     "when": when.measure,
     "backup": backup.measure,
     "archive": archive.measure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 GENESIS = "0" * 64
@@ -43,13 +43,12 @@ class Entry:
 
     def computed_hash(self) -> str:
         """The hash that this entry's content has."""
-        content = asdict(self)
-        del content["hash"]
+        content = {name: value for name, value in vars(self).items() if name != "hash"}
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def line(self) -> str:
         """The entry as it stands in the file."""
-        return canonical(asdict(self)) + "\n"
+        return canonical(vars(self)) + "\n"
 
 
 @dataclass(frozen=True)

@@ -210,17 +210,23 @@ class Journal:
 
     def verify(self) -> Verification:
         """Follow the chain from the first entry to the head and stop at the first thing that is wrong."""
+        return self.read()[0]
+
+    def read(self) -> tuple[Verification, list[Entry]]:
+        """Follow the chain, and return the good entries too: a status reads years of them, and reads them once."""
         good = Head()
+        entries: list[Entry] = []
         number = 0
         for number, line in self._lines():
             what = fault(line, good)
             if what is not None:
-                return Verification(good.seq, Problem(number, what), good.hash)
+                return Verification(good.seq, Problem(number, what), good.hash), entries
             entry = parse(line)
             assert entry is not None  # noqa: S101 - fault() has just said so
+            entries.append(entry)
             good = Head(entry.seq, entry.hash)
         what = self._fault_of_end(good)
-        return Verification(good.seq, None if what is None else Problem(number + 1, what), good.hash)
+        return Verification(good.seq, None if what is None else Problem(number + 1, what), good.hash), entries
 
     def _fault_of_end(self, last: Head) -> str | None:
         head = self._read_head()

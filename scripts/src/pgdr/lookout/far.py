@@ -5,47 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-
-from pydantic import Field
 
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
 from pgdr.lookout import certificates, escrow, replication
+from pgdr.lookout.kept import CHECK, KIND, Far, far_file
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
-from pgdr.proof.findings import Findings, record
-from pgdr.proof.usual import ago
-from pgdr.statefile import State, StateFile
+from pgdr.proof.findings import record
 
 _log = logging.getLogger(__name__)
-
-KIND = "far"
-_CHECK = "far-look"
-_STALE = timedelta(hours=1)
-
-
-class Far(State):
-    """What the looks measured.
-
-    Attributes:
-        at: when.
-        lag: seconds by which a repository's copy is behind, by the repository's key.
-        expires: when certificates expire, by whose they are.
-        kit: which recovery kit was tried with which passphrase.
-    """
-
-    at: datetime | None = None
-    lag: dict[int, float] = Field(default_factory=dict)
-    expires: dict[str, datetime] = Field(default_factory=dict)
-    kit: str = ""
-
-
-def far_file(config: HostConfig) -> StateFile[Far]:
-    """The last looks of this host."""
-    return StateFile(config.state_directory / "far.json", Far)
 
 
 def look(config: HostConfig, policy: Policy, now: datetime) -> list[Check]:
@@ -100,30 +72,10 @@ def _safely(what: str, work: Callable[[], list[Check]]) -> list[Check]:
         _log.warning("%s could not be looked at", what, exc_info=True)
         return [
             Check(
-                f"{_CHECK}-{what.replace(' ', '-')}",
+                f"{CHECK}-{what.replace(' ', '-')}",
                 Level.AMBER,
                 f"{what} could not be looked at: {error!r}",
                 endangers="that somebody hears of what is wrong there",
                 remedy="pgdr -v watch shows where; this is a bug: please report it",
             )
         ]
-
-
-def kept(findings: Findings, now: datetime) -> list[Check]:
-    """What the last look found; nothing on a host where nobody has looked yet."""
-    last = findings.looks.get(KIND)
-    if last is None:
-        return []
-    checks = [item.check() for item in last.findings.values()]
-    if now - last.at > _STALE:
-        checks.append(
-            Check(
-                _CHECK,
-                Level.AMBER,
-                f"replica, escrow and certificates were last looked at {ago((now - last.at).total_seconds())} ago",
-                since=last.at,
-                endangers="that somebody hears of what changed there since",
-                remedy="pgdr watch; journalctl -t erp-backup says why cron's does not run",
-            )
-        )
-    return checks

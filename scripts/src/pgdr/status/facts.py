@@ -23,7 +23,7 @@ from pgdr.proof.marks import Marks, marks_file
 from pgdr.proof.wal import WHOLE
 from pgdr.retention.holds import Holds, holds_file
 from pgdr.status.history import History, read_history
-from pgdr.status.recent import RecentWal, known_file, look
+from pgdr.status.recent import RecentWal, changed_files, known_file, look
 from pgdr.status.space import Disk, measure
 
 #: A repository that does not answer must not keep the rest waiting.
@@ -120,17 +120,20 @@ def _repository(
     client: PgBackRest, facts: RepositoryFacts, server: Server, marks: Marks, findings: Findings
 ) -> tuple[RepositoryFacts, StanzaInfo | None]:
     try:
-        found = client.info(facts.key, timeout=_REPOSITORY_TIMEOUT)
-        facts.checks += [repository_check(found, facts.key)]
-        if facts.checks[0].level is not Level.GREEN:
-            return facts, found
-        facts.checks.append(page_checks(found, facts.key))
-        facts.backups = found.backups(facts.key)
         known = known_file(client.config).read().repositories.get(facts.key)
         if _doubted(findings, facts.key):
             known = None  # what was found there is looked at again, whole
-        wal_from = marks.wal_from.get(facts.key, "")
-        facts.recent = look(client, found, facts.key, server.segment_size, known, wal_from)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            listing = pool.submit(changed_files, client, facts.key, known) if known is not None else None
+            found = client.info(facts.key, timeout=_REPOSITORY_TIMEOUT)
+            facts.checks += [repository_check(found, facts.key)]
+            if facts.checks[0].level is not Level.GREEN:
+                return facts, found
+            facts.checks.append(page_checks(found, facts.key))
+            facts.backups = found.backups(facts.key)
+            wal_from = marks.wal_from.get(facts.key, "")
+            listed = listing.result() if listing is not None else None
+            facts.recent = look(client, found, facts.key, server.segment_size, known, wal_from, listed)
     except PgdrError as error:
         silent = error.exit_code is ExitCode.FAILED
         facts.checks.append(

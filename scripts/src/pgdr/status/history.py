@@ -44,10 +44,12 @@ def read_history(config: HostConfig) -> History:
     history = History()
     try:
         journal = Journal(config.journal_path)
-        broken = journal.verify().problem
+        verification, entries = journal.read()
+        broken = verification.problem
         if broken is not None:
             history.problem = f"{journal.path}, line {broken.line}: {broken.what}"
-        for entry in journal.entries():
+        # Behind what is wrong the rest is read all the same: it says which jobs ran.
+        for entry in journal.entries() if broken is not None else entries:
             at = datetime.fromisoformat(entry.at)
             history.begun = history.begun or at
             for job in _jobs_of(entry.operation, str(entry.details.get("requested", ""))):

@@ -82,7 +82,13 @@ def known_file(config: HostConfig) -> StateFile[KnownWal]:
 
 
 def look(
-    client: PgBackRest, found: StanzaInfo, repository: int, size: int, known: Known | None, wal_from: str
+    client: PgBackRest,
+    found: StanzaInfo,
+    repository: int,
+    size: int,
+    known: Known | None,
+    wal_from: str,
+    listed: dict[str, RepositoryFile] | None = None,
 ) -> RecentWal | None:
     """Look at the end of a repository's WAL; ``None`` where there is no archive.
 
@@ -93,6 +99,7 @@ def look(
         size: bytes of a segment.
         known: what was whole at the last look.
         wal_from: see :func:`pgdr.proof.continuity.examine`.
+        listed: what :func:`changed_files` gave, where it was asked before.
 
     Raises:
         PgBackRestError: the repository could not be read.
@@ -101,7 +108,7 @@ def look(
     if archive is None or database is None:
         return None
     backups = [b for b in found.backups(repository) if b.database.id == database.id and b.archive.start]
-    files = _changed_files(client, repository, archive.id, known)
+    files = listed if known is not None and known.archive_id == archive.id else None
     if files is not None and known is not None:
         stored = continuity.stored(files, size)
         start = Segment.parse(known.whole_to, size)
@@ -126,13 +133,12 @@ def look(
     return RecentWal(wal, stored, wal.segments)
 
 
-def _changed_files(
-    client: PgBackRest, repository: int, archive_id: str, known: Known | None
-) -> dict[str, RepositoryFile] | None:
-    """List what may have changed; ``None`` where everything must be listed."""
-    if known is None or known.archive_id != archive_id:
-        return None
-    root = f"archive/{client.config.stanza}/{archive_id}"
+def changed_files(client: PgBackRest, repository: int, known: Known) -> dict[str, RepositoryFile] | None:
+    """List what may have changed; ``None`` where everything must be listed.
+
+    It needs nothing of what the repository says of itself, so both can be asked at once.
+    """
+    root = f"archive/{client.config.stanza}/{known.archive_id}"
     top = client.list_files(root, repository, timeout=_TIMEOUT)
     if max([1, *(int(name[:8], 16) for name in top if _HISTORY in name)]) != known.timeline:
         return None

@@ -9,7 +9,8 @@ from typing import Any
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, worst
 from pgdr.hostconfig import HostConfig
-from pgdr.lookout import far, standbys
+from pgdr.lookout import standbys
+from pgdr.lookout.kept import Far, far_file, kept
 from pgdr.notify.delivery import delivery_checks
 from pgdr.policy.model import Policy
 from pgdr.proof.findings import record
@@ -29,7 +30,7 @@ class Status:
     facts: Facts
     measures: Measures
     checks: tuple[Check, ...]
-    far: far.Far
+    far: Far
 
     @property
     def level(self) -> Level:
@@ -58,9 +59,9 @@ def status(config: HostConfig, policy: Policy) -> Status:
         checks = [dated[check.key] for check in checks]
     except PgdrError:
         pass  # a full disk must not silence the status; it is one of its findings
-    checks += far.kept(facts.findings, facts.now)  # they have their dates already
+    checks += kept(facts.findings, facts.now)  # they have their dates already
     worst_first = tuple(sorted(checks, key=lambda check: -check.level.rank))
-    return Status(facts, measures, worst_first, far.far_file(config).read())
+    return Status(facts, measures, worst_first, far_file(config).read())
 
 
 def document(found: Status) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""What the last look at far places found: all that a status needs of it, and quick to load."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from pgdr.health import Check, Level
+from pgdr.hostconfig import HostConfig
+from pgdr.proof.findings import Findings
+from pgdr.proof.usual import ago
+from pgdr.statefile import State, StateFile
+
+KIND = "far"
+CHECK = "far-look"
+_STALE = timedelta(hours=1)
+
+
+class Far(State):
+    """What the looks measured.
+
+    Attributes:
+        at: when.
+        lag: seconds by which a repository's copy is behind, by the repository's key.
+        expires: when certificates expire, by whose they are.
+        kit: which recovery kit was tried with which passphrase.
+    """
+
+    at: datetime | None = None
+    lag: dict[int, float] = Field(default_factory=dict)
+    expires: dict[str, datetime] = Field(default_factory=dict)
+    kit: str = ""
+
+
+def far_file(config: HostConfig) -> StateFile[Far]:
+    """The last looks of this host."""
+    return StateFile(config.state_directory / "far.json", Far)
+
+
+def kept(findings: Findings, now: datetime) -> list[Check]:
+    """What the last look found; nothing on a host where nobody has looked yet."""
+    last = findings.looks.get(KIND)
+    if last is None:
+        return []
+    checks = [item.check() for item in last.findings.values()]
+    if now - last.at > _STALE:
+        checks.append(
+            Check(
+                CHECK,
+                Level.AMBER,
+                f"replica, escrow and certificates were last looked at {ago((now - last.at).total_seconds())} ago",
+                since=last.at,
+                endangers="that somebody hears of what changed there since",
+                remedy="pgdr watch; journalctl -t erp-backup says why cron's does not run",
+            )
+        )
+    return checks
