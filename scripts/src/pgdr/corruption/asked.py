@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from pgdr.corruption.files import DEFAULT_TABLESPACE, GLOBAL_TABLESPACE, Node
+from pgdr.corruption.files import DEFAULT_TABLESPACE, GLOBAL_TABLESPACE, Node, node_of
 from pgdr.corruption.model import Damage, Kind
 from pgdr.corruption.naming import APPLICATION, Names, Owner
 from pgdr.errors import PgdrError
@@ -29,9 +29,6 @@ left join pg_catalog.pg_extension e on e.extname = a.name left join pg_catalog.p
 where a.name = any (%s)
 """
 _BLOCK = re.compile(r"block (\d+) of relation \"?((?:base|global|pg_tblspc)/[^\s\":]+)")
-_PATH = re.compile(
-    r"(?:base/(?P<base>\d+)|(?P<shared>global)|pg_tblspc/(?P<space>\d+)/[^/]+/(?P<own>\d+))/(?P<node>\d+)(?:_(?P<fork>\w+))?"
-)
 # Not a damage: it went away, it is busy, or it is of a kind that cannot be looked at.
 _NO_FINDING = ("42P01", "55P03", "57014", "0A000", "42809", "55000")
 _GONE = "could not open relation with OID"
@@ -202,19 +199,6 @@ def _explained(error: psycopg.Error, task: _Task, names: Names) -> list[Damage]:
     if found and node is not None and owner is not None:
         return [damage_of(owner, node, (int(found[1]),), text)]
     return [damage_of(task.owner, task.node, (), text)]
-
-
-def node_of(path: str) -> Node | None:
-    """A file as PostgreSQL's messages and pgBackRest's lists name it."""
-    found = _PATH.search(path)
-    if found is None:
-        return None
-    fork = found["fork"] if found["fork"] in {"fsm", "vm", "init"} else ""
-    if found["shared"]:
-        return Node(GLOBAL_TABLESPACE, 0, int(found["node"]), fork)
-    if found["base"]:
-        return Node(DEFAULT_TABLESPACE, int(found["base"]), int(found["node"]), fork)
-    return Node(int(found["space"]), int(found["own"]), int(found["node"]), fork)
 
 
 def damage_of(owner: Owner, node: Node, blocks: tuple[int, ...], detail: str, *, page_hit: bool = False) -> Damage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pgdr.corruption.files import node_of
 from pgdr.corruption.model import BackupSet, Damage
 from pgdr.errors import PgdrError
 from pgdr.pgbackrest.client import PgBackRest
@@ -42,7 +43,8 @@ def with_since(damages: Sequence[Damage], sets: Sequence[BackupSet]) -> list[Dam
 def _since(damage: Damage, sets: Sequence[BackupSet]) -> str:
     if not sets:
         return "there is no backup"
-    hit = [one for one in sets if any(_same(path, damage.file) for path in one.files)]
+    node = node_of(damage.file)
+    hit = [one for one in sets if any(node_of(path) == node for path in one.files)]
     if not hit:
         newest = sets[-1]
         return f"after backup {newest.label} ({newest.stopped:{_TIME}}), which copied it whole"
@@ -50,8 +52,3 @@ def _since(damage: Damage, sets: Sequence[BackupSet]) -> str:
     clean = [one for one in sets if one.stopped < first.stopped and one not in hit]
     before = f"after {clean[-1].label} ({clean[-1].stopped:{_TIME}})" if clean else "before the oldest backup"
     return f"{before}; backup {first.label} ({first.stopped:{_TIME}}) copied the damage"
-
-
-def _same(path: str, file: str) -> bool:
-    """A list names each file of a large relation: ``base/5/16393.1``."""
-    return path.removeprefix("pg_data/").partition(".")[0] == file

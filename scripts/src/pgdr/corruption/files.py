@@ -21,6 +21,9 @@ DEFAULT_TABLESPACE = 1663
 _NAME = re.compile(r"(?P<node>\d+)(?:_(?P<fork>fsm|vm|init))?(?:\.(?P<segment>\d+))?")
 _DATABASE = re.compile(r"\d+")
 _VERSION = re.compile(r"PG_\d+_\d+")
+_PATH = re.compile(
+    r"(?:base/(?P<base>\d+)|(?P<shared>global)|pg_tblspc/(?P<space>\d+)/[^/]+/(?P<own>\d+))/(?P<node>\d+)(?:_(?P<fork>\w+))?"
+)
 _CHUNK_PAGES = 128
 _LOOKS = 6
 _BETWEEN_SECONDS = 0.1
@@ -84,6 +87,19 @@ class PagesRead:
 
     count: int
     bad: list[BadPage]
+
+
+def node_of(path: str) -> Node | None:
+    """A file as PostgreSQL's messages and pgBackRest's lists name it."""
+    found = _PATH.search(path)
+    if found is None:
+        return None
+    fork = found["fork"] if found["fork"] in {"fsm", "vm", "init"} else ""
+    if found["shared"]:
+        return Node(GLOBAL_TABLESPACE, 0, int(found["node"]), fork)
+    if found["base"]:
+        return Node(DEFAULT_TABLESPACE, int(found["base"]), int(found["node"]), fork)
+    return Node(int(found["space"]), int(found["own"]), int(found["node"]), fork)
 
 
 def data_files(data: Path) -> Iterator[DataFile]:
