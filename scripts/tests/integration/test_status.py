@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from scripts.tests.integration.conftest import ClusterFactory, Site
 
 _POLICY = Path(__file__).resolve().parents[3] / "inventories" / "lab" / "group_vars" / "all" / "policy.yml"
-# What a machine for tests has not: a time server, and anybody to tell.
-_LAB = {"clock-sync", "notify"}
+# What a machine for tests has not: a time server, anybody to tell, and a disk that is surely empty enough.
+_LAB = {"clock-sync", "notify", "disk", "disk-1", "disk-2"}
 Run = Callable[..., tuple[int, Any]]
 
 
