@@ -281,7 +281,7 @@ def test_what_this_server_could_not_be_asked_is_known(enforced: Enforced) -> Non
     """Statements that Ceph has no words for are proven nowhere in this suite; a new one is to be noticed."""
     assert enforced.ceph.unsaid == {
         # other services
-        "Decrypt", "DecryptEvidence", "DecryptPassphrase", "DecryptReplica", "ReadPassphrase", "RepairKeys", "UseKey",
+        "Decrypt", "DecryptEvidence", "DecryptPassphrase", "ReadPassphrase", "RepairKeys", "UseKey", "UseReplicaKey",
         "ReadConfiguration",
         # conditions
         "DenyCustomerKeys", "DenyOldTls", "DenyOtherAccounts",

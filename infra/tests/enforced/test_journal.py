@@ -16,6 +16,7 @@ from pgdr.policy.repository import RepositoryRetention, S3Repository
 from pgdr.policy.units import Duration
 from pgdr.shipping.copy import ChainCopy
 from pgdr.shipping.journal import JournalCopy
+from pgdr.shipping.machine import machine
 from tests.enforced.store import BUCKET, LAYOUT
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_a_thief_of_the_hosts_key_cannot_make_a_cut_journal_look_whole(enforced:
         journal.append(operation="backup", result="ok", details={"number": number})
     assert copy().ship() == 5
     assert copy().ship() == 0
-    listed = thief.list_object_versions(Bucket=BUCKET, Prefix=LAYOUT.journals)["Versions"]
+    listed = thief.list_object_versions(Bucket=BUCKET, Prefix=f"{LAYOUT.journals}{machine()}/")["Versions"]
     assert len(listed) == 5
     for item in listed:
         with pytest.raises(ClientError, match="AccessDenied"):
