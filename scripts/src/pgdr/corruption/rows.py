@@ -23,6 +23,7 @@ from pgdr.corruption.naming import APPLICATION
 from pgdr.errors import BusyError, NotProvenError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
+from pgdr.postgres import stream
 from pgdr.postgres.connection import Connection, TupleRow, connected, explain
 from pgdr.postgres.facts import one
 from pgdr.recovery.server import ClosedServer
@@ -209,15 +210,8 @@ def _copy(
     last: int,
 ) -> int:
     """Bring the rows of a run of blocks over and return how many they are."""
-    read = sql.SQL("copy (select {} from only {} where {}) to stdout").format(columns, table, in_block(first, last))
-    with then.cursor() as reader, live.cursor() as writer:
-        with (
-            reader.copy(read) as source,
-            writer.copy(sql.SQL("copy {} ({}) from stdin").format(coming, columns)) as sink,
-        ):
-            for chunk in source:
-                sink.write(chunk)
-        return writer.rowcount
+    read = sql.SQL("select {} from only {} where {}").format(columns, table, in_block(first, last))
+    return stream.carry(then, read, live, coming, columns)
 
 
 def _runs(blocks: Sequence[int]) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from pgdr.archive.model import TableEntry
 from pgdr.archive.names import label_of, with_suffix
 from pgdr.errors import BusyError, NotProvenError, OperationFailedError, RefusedError
 from pgdr.hostconfig import HostConfig
+from pgdr.postgres import stream
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.restoring import checks, merge
 from pgdr.restoring.columns import ColumnPairs
@@ -218,14 +219,9 @@ class Work:
         source = sql.Identifier(table.schema_, table.name)
         if table.kind == "r":
             source = sql.SQL("only {}").format(source)  # type: ignore[assignment]
-        with self._part.login.connected(self._config, self._part.database) as old, live.cursor() as cursor:
-            with (
-                old.cursor().copy(sql.SQL("copy (select {} from {}) to stdout").format(theirs, source)) as reader,
-                cursor.copy(sql.SQL("copy {} ({}) from stdin").format(target, mine)) as writer,
-            ):
-                for block in reader:
-                    writer.write(block)
-            return cursor.rowcount
+        query = sql.SQL("select {} from {}").format(theirs, source)
+        with self._part.login.connected(self._config, self._part.database) as old:
+            return stream.carry(old, query, live, target, mine)
 
     def _in_order(self, keys: Collection[str]) -> list[str]:
         """Parents before children; tables that refer to each other in a circle come as they come."""

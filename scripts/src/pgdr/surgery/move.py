@@ -14,10 +14,11 @@ from pgdr import process
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.fingerprint_model import NOTHING, TableSum
 from pgdr.hostconfig import HostConfig
+from pgdr.postgres import stream
 from pgdr.postgres.connection import Connection, TupleRow, connected, explain
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.checks import sum_of
-from pgdr.surgery.export import ExportedTable, Manifest, in_database, load_manifest, written_columns
+from pgdr.surgery.export import Manifest, in_database, load_manifest, written_columns
 from pgdr.surgery.images import read_rows, verify_file
 from pgdr.surgery.source import APPLICATION, SETTINGS, conninfo, no_service
 
@@ -100,7 +101,9 @@ def load_tenant(config: HostConfig, folder: Path, target: Target) -> Moved:
     with _open(target) as connection, connection.transaction():
         schema = read_schema(connection)
         for exported in manifest.tables:
-            _copy(connection, folder, exported)
+            name = sql.Identifier(exported.schema_name, exported.table)
+            columns = sql.SQL(", ").join(map(sql.Identifier, exported.columns))
+            stream.load(connection, name, columns, read_rows(folder, exported.file))
         for sequence in manifest.sequences:
             name = sql.Identifier(sequence.schema_name, sequence.name)
             connection.execute(
@@ -180,11 +183,3 @@ def _require_ready(connection: Connection[TupleRow], manifest: Manifest, target:
         raise RefusedError(
             f"{target.name} lacks roles: {', '.join(missing)}", remedy="create them there; nothing was changed"
         )
-
-
-def _copy(connection: Connection[TupleRow], folder: Path, exported: ExportedTable) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, exported.columns))
-    statement = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(exported.schema_name, exported.table), names)
-    with connection.cursor() as cursor, cursor.copy(statement) as sink:
-        for chunk in read_rows(folder, exported.file):
-            sink.write(chunk)

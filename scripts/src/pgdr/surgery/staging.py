@@ -2,18 +2,20 @@
 
 For table number *n*: ``past_n`` holds the scope's rows as they were, ``live_n`` as they are, with their addresses, and
 ``act_n`` what shall happen to them. Columns are called ``c1``, ``c2``, ... there: no name of a database can be in the
-way. Rows travel by COPY as text, in chunks of the server; Python never holds more than one of them.
+way. Rows travel by COPY as text (`postgres/stream`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from pgdr.errors import OperationFailedError
+from pgdr.postgres import stream
 from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.surgery.drift import Mapping, StagedColumn
 from pgdr.surgery.model import KeyPart, Table
@@ -131,7 +133,6 @@ def make(number: int, mapping: Mapping, scope: Scope) -> Stage:
 # One sequence numbers the rows of all temporary tables: a hundred of them would take longer than the rows.
 NUMBERS = sql.Literal("pg_temp.pgdr_numbers")
 _SMALL = 64 * 1024
-_BLOCK = 256 * 1024
 
 
 def create(connection: Connection[TupleRow], stage: Stage) -> None:
@@ -184,34 +185,15 @@ def copy_rows(
 ) -> int:
     """Stream the result of a query into ``past_n``; its columns are those that have a source, in order."""
     names = [name for one, name in zip(stage.columns, stage.all_names, strict=True) if one.source is not None]
-    read = sql.SQL("copy ({}) to stdout").format(query)
-    write = sql.SQL("copy {} ({}) from stdin").format(stage.past, sql.SQL(", ").join(names))
-    with source.cursor() as reader, target.cursor() as writer:
-        try:
-            with reader.copy(read) as rows, writer.copy(write) as sink:
-                for block in _blocks(rows):
-                    sink.write(block)
-                    if progress is not None:
-                        progress(stage.table.label, len(block))
-        except psycopg.DataError as error:
-            text = " ".join((error.diag.message_primary or str(error)).split())
-            raise OperationFailedError(
-                f"{stage.table.label}: a value of the past does not fit today's type: {text}",
-                remedy="nothing was changed; see --column-map",
-            ) from error
-        return writer.rowcount
-
-
-def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Join rows, which come one by one, to blocks: each costs as much on its way as a row."""
-    block = bytearray()
-    for row in rows:
-        block += row
-        if len(block) >= _BLOCK:
-            yield bytes(block)
-            block.clear()
-    if block:
-        yield bytes(block)
+    sent = None if progress is None else partial(progress, stage.table.label)
+    try:
+        return stream.carry(source, query, target, stage.past, sql.SQL(", ").join(names), sent)
+    except psycopg.DataError as error:
+        text = " ".join((error.diag.message_primary or str(error)).split())
+        raise OperationFailedError(
+            f"{stage.table.label}: a value of the past does not fit today's type: {text}",
+            remedy="nothing was changed; see --column-map",
+        ) from error
 
 
 def fill_live(target: Connection[TupleRow], stage: Stage, scope: Scope) -> int:

@@ -6,7 +6,6 @@ has worked on it, and that work would be lost. An undo is an operation itself an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from psycopg import Rollback, sql
 
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.hostconfig import HostConfig
+from pgdr.postgres import stream
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.surgery import apply, diff, images, numbering, operation, staging
 from pgdr.surgery.catalog import read_schema
@@ -155,8 +155,9 @@ def _fill(live: Connection[TupleRow], ground: Ground, folder: Path, image: image
     if table is None:
         raise NotProvenError(f"{image.table} was found a moment ago")
     stage = ground.stages[table.oid]
+    names = sql.SQL(", ").join(stage.all_names)
     staging.create(live, stage)
-    _load(live, stage.past, stage, images.read_rows(folder, image.before))
+    stream.load(live, stage.past, names, images.read_rows(folder, image.before))
     staging.analyze(live, stage.past)
     gone = sql.Identifier("pg_temp", f"pgdr_gone_{stage.number}")
     live.execute(
@@ -167,20 +168,13 @@ def _fill(live: Connection[TupleRow], ground: Ground, folder: Path, image: image
     live.execute(
         sql.SQL("alter table {} alter column n set default nextval({}::regclass)").format(gone, staging.NUMBERS)
     )
-    _load(live, gone, stage, images.read_rows(folder, image.after))
+    stream.load(live, gone, names, images.read_rows(folder, image.after))
     staging.analyze(live, gone)
     found = live.execute(_match(stage, gone, table, set(image.unknown))).rowcount
     staging.analyze(live, stage.live)
     if found != image.after.rows:
         return f"{table.label}: {image.after.rows - found} rows are not as the operation left them"
     return ""
-
-
-def _load(live: Connection[TupleRow], target: sql.Identifier, stage: Stage, chunks: Iterable[bytes]) -> None:
-    names = sql.SQL(", ").join(stage.all_names)
-    with live.cursor() as cursor, cursor.copy(sql.SQL("copy {} ({}) from stdin").format(target, names)) as sink:
-        for chunk in chunks:
-            sink.write(chunk)
 
 
 def _match(stage: Stage, gone: sql.Identifier, table: Table, unknown: set[str]) -> sql.Composed:
