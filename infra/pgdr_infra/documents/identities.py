@@ -32,6 +32,15 @@ _EVERY_WRITE = [
     "s3:Update*",
 ]
 
+_READ_AND_ADD = [
+    "s3:AbortMultipartUpload",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:ListMultipartUploadParts",
+    "s3:PutObject",
+    "s3:PutObjectTagging",
+]
+
 
 @dataclass(frozen=True)
 class Store:
@@ -112,14 +121,7 @@ def writer_policy(store: Store) -> Document:
         Statement(
             Sid="ReadAndAddOwn",
             Effect="Allow",
-            Action=[
-                "s3:AbortMultipartUpload",
-                "s3:GetObject",
-                "s3:GetObjectVersion",
-                "s3:ListMultipartUploadParts",
-                "s3:PutObject",
-                "s3:PutObjectTagging",
-            ],
+            Action=_READ_AND_ADD,
             Resource=_objects(bucket, prefixes),
         ),
         # Without a version this adds a delete marker: the version stays, locked.
@@ -145,14 +147,7 @@ def writer_policy(store: Store) -> Document:
             Statement(
                 Sid="ReadAndAddReplica",
                 Effect="Allow",
-                Action=[
-                    "s3:AbortMultipartUpload",
-                    "s3:GetObject",
-                    "s3:GetObjectVersion",
-                    "s3:ListMultipartUploadParts",
-                    "s3:PutObject",
-                    "s3:PutObjectTagging",
-                ],
+                Action=_READ_AND_ADD,
                 Resource=_objects(store.replica.bucket, prefixes),
             ),
             Statement(

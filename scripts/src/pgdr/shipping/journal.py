@@ -196,11 +196,10 @@ class JournalCopy:
     def stored(self) -> list[Stored]:
         """The journals in the bucket, of all hosts of this cluster."""
         bucket = self._hosts.bucket
-        found = []
+        found: list[Stored] = []
         for host in bucket.folders(self._hosts.prefix, ever=True):
             folder = self._hosts.below(host)
-            for name in bucket.folders(folder.prefix, ever=True):
-                found.append(Stored(host, name, max(folder.below(name).versions(), default=0)))
+            found += [self._stored(host, name) for name in bucket.folders(folder.prefix, ever=True)]
         return found
 
     def fetch(self, wanted: Stored | None = None) -> list[bytes]:
@@ -213,8 +212,8 @@ class JournalCopy:
         chosen = wanted or self._lost()
         copy = self._hosts.below(chosen.host).below(chosen.journal)
         there = copy.versions()
-        lines = copy.read_all(there, sorted(there))
         good, numbers = Head(), sorted(there)
+        lines = copy.read_all(there, numbers)
         for expected, number in enumerate(numbers, start=1):
             what = f"it lacks entry {expected}" if number != expected else fault(lines[number], good)
             entry = parse(lines[number])
@@ -247,7 +246,7 @@ class JournalCopy:
             copy = self._own.below(name)
             there = copy.versions()
             last -= _named([copy.read(1, there[1])] if 1 in there else [])
-        return max((self._stored(name) for name in last), key=lambda one: one.entries, default=None)
+        return max((self._stored(self._machine, name) for name in last), key=lambda one: one.entries, default=None)
 
     def restore(self) -> tuple[int, str]:
         """Put what the bucket has in the place of this host's journal, and write that down.
@@ -271,7 +270,7 @@ class JournalCopy:
 
     def renew(self, reason: str) -> str:
         """Begin a new journal that names what the bucket has of this host; returns where the old file is now."""
-        there = [self._stored(name) for name in self._names()]
+        there = [self._stored(self._machine, name) for name in self._names()]
         aside = self._journal.replace([])
         self._journal.append(
             operation=RENEWED,
@@ -285,8 +284,8 @@ class JournalCopy:
     def _own(self) -> ChainCopy:
         return self._hosts.below(self._machine)
 
-    def _stored(self, name: str) -> Stored:
-        return Stored(self._machine, name, max(self._own.below(name).versions(), default=0))
+    def _stored(self, host: str, name: str) -> Stored:
+        return Stored(host, name, max(self._hosts.below(host).below(name).versions(), default=0))
 
     def _note(self, journal: str, entries: int, problem: Problem | None = None) -> None:
         with copied_file(self._config).change() as copied:
