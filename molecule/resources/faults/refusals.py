@@ -79,19 +79,30 @@ def _second_host(ground: Ground) -> str:
         f"rm -rf {folder}; mkdir -p {folder}/state {folder}/run {folder}/lock {folder}/log; "
         f"cp -r /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d {folder}/; "
         f"sed -i 's#^lock-path=.*#lock-path={folder}/lock#; s#^log-path=.*#log-path={folder}/log#' {folder}/*.conf; "
-        f"cp /etc/pgdr/host.yml {folder}/host.yml; chown -R postgres:postgres {folder}"
+        f"chown -R postgres:postgres {folder}"
     )
+    return _host_file(
+        ground,
+        folder,
+        state_directory=f"{folder}/state",
+        run_directory=f"{folder}/run",
+        log_directory=f"{folder}/log",
+        pgbackrest_config=f"{folder}/pgbackrest.conf",
+    )
+
+
+def _host_file(ground: Ground, folder: str, **other: str) -> str:
+    """This host's file once more, with other paths in it; returns where it is."""
+    path = f"{folder}/host.yml"
     ground.python(
         f"""
-import pathlib, yaml
-path = pathlib.Path("{folder}/host.yml")
-host = yaml.safe_load(path.read_text())
-host |= {{"state_directory": "{folder}/state", "run_directory": "{folder}/run", "log_directory": "{folder}/log",
-         "pgbackrest_config": "{folder}/pgbackrest.conf"}}
-path.write_text(yaml.safe_dump(host))
+import json, pathlib, shutil, yaml
+host = yaml.safe_load(pathlib.Path("/etc/pgdr/host.yml").read_text()) | json.loads({json.dumps(other)!r})
+pathlib.Path({path!r}).write_text(yaml.safe_dump(host))
+shutil.chown({path!r}, "postgres", "postgres")
 """
     )
-    return f"{folder}/host.yml"
+    return path
 
 
 def _two_backups(ground: Ground) -> None:
@@ -132,20 +143,12 @@ def _expire_in_40_days(ground: Ground) -> None:
     folder = f"{PLACE}/later"
     ground.faketime()
     ground.shell(
-        f"rm -rf {folder}; mkdir -p {folder}; cp -a /var/lib/pgdr {folder}/state; cp /etc/pgdr/host.yml {folder}/; "
+        f"rm -rf {folder}; mkdir -p {folder}; cp -a /var/lib/pgdr {folder}/state; "
         f"printf '#!/bin/sh\\nunset LD_PRELOAD\\nexec /usr/bin/pgbackrest \"$@\"\\n' > {folder}/pgbackrest; "
         f"chmod 755 {folder}/pgbackrest; chown -R postgres:postgres {folder}"
     )
-    ground.python(
-        f"""
-import pathlib, yaml
-path = pathlib.Path("{folder}/host.yml")
-host = yaml.safe_load(path.read_text())
-host |= {{"state_directory": "{folder}/state", "pgbackrest_binary": "{folder}/pgbackrest"}}
-path.write_text(yaml.safe_dump(host))
-"""
-    )
-    later = f"runuser -u postgres -- faketime -f +40d {_PGDR} --config {folder}/host.yml expire --output json"
+    host = _host_file(ground, folder, state_directory=f"{folder}/state", pgbackrest_binary=f"{folder}/pgbackrest")
+    later = f"runuser -u postgres -- faketime -f +40d {_PGDR} --config {host} expire --output json"
     said = json.loads(ground.shell(later))
     ground.shell(f"cp -p {folder}/state/marks.json /var/lib/pgdr/marks.json")
     place = next(item for item in said["places"] if item["place"] == "repository 1")

@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psycopg
 import pytest
 from moto import mock_aws
 from psycopg import sql
 from psycopg.rows import TupleRow
+from scripts.tests.integration.bucket import make
 from scripts.tests.integration.chain import python_of_owner
 
 from pgdr.hostconfig import HostConfig
@@ -183,6 +185,14 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with mock_aws():
         yield
+
+
+@pytest.fixture
+def s3(aws: None) -> Any:
+    """A client, and the versioned bucket of production's policy."""
+    client = boto3.client("s3", region_name="us-east-1")
+    make(client)
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -315,21 +315,31 @@ def test_a_control_file_comes_back_from_the_running_server(world: World, ledger:
     examine(world, expect=0)
 
 
-def test_a_wal_segment_is_left_behind(world: World, ledger: Ledger, chance: random.Random) -> None:
-    """Damaged between archive and checkpoint: a crash would lose all behind it, and nobody would be told."""
+def segment(world: World) -> Path:
+    """An archived segment of its own, with records wherever it is broken, behind the last checkpoint."""
     cluster = world.site.cluster
-    world.archive()  # a segment of its own, so that there are records where it breaks
+    world.archive()
     cluster.execute("checkpoint")
     cluster.execute("create table wide as select g, repeat(md5(g::text), 20) from generate_series(1, 3000) g", "erp")
     name = cluster.value("select pg_walfile_name(pg_current_wal_lsn())")
     world.archive()
-    path = cluster.data / "pg_wal" / name
+    return Path(cluster.data / "pg_wal" / str(name))
+
+
+def break_segment(path: Path, chance: random.Random) -> None:
     with path.open("r+b") as file:
         file.seek(chance.randrange(64 * 1024, 512 * 1024))
         file.write(chance.randbytes(PAGE))
+
+
+def test_a_wal_segment_is_left_behind(world: World, ledger: Ledger, chance: random.Random) -> None:
+    """Damaged between archive and checkpoint: a crash would lose all behind it, and nobody would be told."""
+    cluster = world.site.cluster
+    path = segment(world)
+    break_segment(path, chance)
     assert ledger.write("behind the damage")
     one = the_one(examine(world))
-    assert (one["kind"], one["name"]) == ("WAL segment", name)
+    assert (one["kind"], one["name"]) == ("WAL segment", path.name)
     assert "a crash recovery would end there" in one["detail"]
     assert "repository 1: whole, repository 2: whole" in one["detail"]
     done = cure(world)
@@ -344,19 +354,12 @@ def test_a_wal_segment_is_left_behind(world: World, ledger: Ledger, chance: rand
 def test_a_wal_segment_comes_back_from_the_archive(world: World, ledger: Ledger, chance: random.Random) -> None:
     """The server is down, and its crash recovery would stop in the middle."""
     cluster = world.site.cluster
-    world.archive()  # a segment of its own, so that there are records where it breaks
-    cluster.execute("checkpoint")
-    cluster.execute("create table wide as select g, repeat(md5(g::text), 20) from generate_series(1, 3000) g", "erp")
-    name = cluster.value("select pg_walfile_name(pg_current_wal_lsn())")
-    world.archive()
+    path = segment(world)
     assert ledger.write("behind the damage, and then the power went")
     cluster.stop("immediate")
-    path = cluster.data / "pg_wal" / name
-    with path.open("r+b") as file:
-        file.seek(chance.randrange(64 * 1024, 512 * 1024))
-        file.write(chance.randbytes(PAGE))
+    break_segment(path, chance)
     one = the_one(examine(world))
-    assert (one["name"], one["cure"][:7]) == (name, "segment")
+    assert (one["name"], one["cure"][:7]) == (path.name, "segment")
     cure(world)
     cluster.start()
     ledger.agrees()

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.chain import GENESIS, Entry, Head, canonical
 from pgdr.cli.main import main
@@ -29,7 +30,6 @@ from pgdr.shipping.journal import JournalCopy, copied_file, journal_copy, ship_j
 
 ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "inventories/production/group_vars/all/policy.yml"
-BUCKET = "erp-generic-backups-prod"
 PREFIX = "journal/erp/hosts/"
 
 
@@ -107,15 +107,6 @@ class Machine:
             mark.unlink()
             self.journal.path.unlink()
         assert self.journal.verify().problem is None  # the chain alone shows nothing
-
-
-@pytest.fixture
-def s3(aws: None) -> Any:
-    """A bucket as infra/storage makes it, as far as versions go."""
-    client = boto3.client("s3", region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    return client
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
+from scripts.tests.integration.bucket import BUCKET, make
 
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[3]
-BUCKET = "erp-generic-backups-prod"
 Put = Callable[[dict[str, Any]], Any]
 
 
@@ -39,8 +39,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("PGDR_S3_ENDPOINT_URL", endpoint)
     client: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    make(client)
     yield client
     for one in client.list_object_versions(Bucket=BUCKET).get("Versions", []):
         client.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])

@@ -77,6 +77,20 @@ def _judged(policy: Policy, **changes: Any) -> drilling.Verdict:
     return drilling.judge(drilling.read_drill(json.dumps(content), "test"), policy)
 
 
+@pytest.fixture
+def host(tmp_path: Path) -> HostConfig:
+    """The host that is drilled for."""
+    return HostConfig(
+        stanza="erp",
+        cluster_name="erp-lab",
+        database="erp",
+        postgresql_version=17,
+        data_directory=tmp_path,
+        bin_directory=tmp_path,
+        state_directory=tmp_path,
+    )
+
+
 def test_a_drill_that_kept_every_promise_passes(policy: Policy) -> None:
     verdict = _judged(policy)
     assert verdict.passed
@@ -144,16 +158,7 @@ def test_what_was_not_done_is_a_finding_and_no_failure(policy: Policy) -> None:
     assert verdict.findings[-1] == "no coffee"
 
 
-def test_it_is_kept_where_report_and_status_read_it(policy: Policy, tmp_path: Path) -> None:
-    host = HostConfig(
-        stanza="erp",
-        cluster_name="erp-lab",
-        database="erp",
-        postgresql_version=17,
-        data_directory=tmp_path,
-        bin_directory=tmp_path,
-        state_directory=tmp_path,
-    )
+def test_it_is_kept_where_report_and_status_read_it(policy: Policy, host: HostConfig) -> None:
     drill = drilling.read_drill(json.dumps(_GOOD), "test")
     number = drilling.record(host, drill, drilling.judge(drill, policy))
     [entry] = list(Journal(host.journal_path).entries())
@@ -166,20 +171,6 @@ def test_it_is_kept_where_report_and_status_read_it(policy: Policy, tmp_path: Pa
 def test_another_file_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match="is not the record of a drill: host"):
         drilling.read_drill("{}", "drill.json")
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostConfig:
-    """The host that is drilled for."""
-    return HostConfig(
-        stanza="erp",
-        cluster_name="erp-lab",
-        database="erp",
-        postgresql_version=17,
-        data_directory=tmp_path,
-        bin_directory=tmp_path,
-        state_directory=tmp_path,
-    )
 
 
 def _later(**ago: float) -> datetime:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 import yaml
+from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
@@ -122,7 +123,7 @@ def test_refusals_have_their_codes(host: Host, capfd: pytest.CaptureFixture[str]
 
 
 def test_erase_and_replay(host: Host, capfd: pytest.CaptureFixture[str], aws: None) -> None:
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-generic-backups-prod")
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     assert main(host.argv("tenant", "erase", "1", "--confirm", "one")) == ExitCode.REFUSED
     assert host.pair.value("select count(*) from shop.orders where tenant_id = 1") == 30
     assert main(host.argv("tenant", "erase", "1", "--confirm", "1")) == 0

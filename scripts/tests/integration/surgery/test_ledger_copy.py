@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 import yaml
+from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode, NotProvenError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from scripts.tests.integration.surgery.conftest import Pair, PairFactory
 
 ROOT = Path(__file__).parents[4]
-BUCKET = "erp-generic-backups-prod"
 PREFIX = "journal/erp/erasures/"
 MINE = "select count(*) from shop.orders where tenant_id = 1"
 
@@ -74,15 +74,6 @@ class Machine:
     def take_key(self, text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         return self.run("erasures", "key", "--take")
-
-
-@pytest.fixture
-def s3(aws: None) -> Any:
-    """A bucket as infra/storage makes it, as far as versions go."""
-    client = boto3.client("s3", region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    return client
 
 
 @pytest.fixture

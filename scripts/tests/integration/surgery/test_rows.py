@@ -17,6 +17,7 @@ import boto3
 import psycopg
 import pytest
 import yaml
+from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.cli.main import main
 from pgdr.errors import BusyError, ExitCode, NotProvenError, RefusedError
@@ -446,7 +447,7 @@ def test_the_command_plans_asks_and_takes_back(
 def test_who_was_erased_does_not_come_home_with_a_table(
     new_pair: PairFactory, shop: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], aws: None
 ) -> None:
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="erp-generic-backups-prod")
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     pair = new_pair(shop)
     host = Host(pair, tmp_path)
     pair.run("delete from shop.orders where id = 1")
