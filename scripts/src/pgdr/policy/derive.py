@@ -10,19 +10,9 @@ from typing import NotRequired, TypedDict
 
 from pgdr.policy.archives import ArchiveSlot
 from pgdr.policy.cron import Cron
-from pgdr.policy.model import Policy, Schedule
+from pgdr.policy.jobs import Job, cron_jobs, late_after
+from pgdr.policy.model import Policy
 from pgdr.policy.repository import Repository, S3Repository
-
-PGDR = "/usr/local/bin/pgdr"
-
-
-class Job(TypedDict):
-    """One line of /etc/cron.d/erp-backup."""
-
-    name: str
-    schedule: str
-    command: str
-    comment: str
 
 
 class RepositoryInput(TypedDict):
@@ -190,112 +180,6 @@ def data_directory(policy: Policy) -> str:
     return cluster.data_directory or debian
 
 
-def cron_jobs(policy: Policy) -> list[Job]:
-    """Return the jobs that the host's cron starts."""
-    schedule = policy.schedule
-    jobs = [
-        Job(
-            name="backup-full",
-            schedule=str(schedule.full),
-            command=f"{PGDR} backup full",
-            comment="Full backup to every repository",
-        ),
-        Job(
-            name="backup-incremental",
-            schedule=str(schedule.incremental),
-            command=f"{PGDR} backup incr",
-            comment="Incremental backup to every repository; yields to a full that is running",
-        ),
-        Job(
-            name="heartbeat",
-            schedule=str(schedule.heartbeat),
-            command=f"{PGDR} heartbeat",
-            comment="Row that lets a recovery say how much was lost",
-        ),
-        Job(
-            name="watch",
-            schedule=str(schedule.watch),
-            command=f"{PGDR} watch",
-            comment="Looks at everything, tells people what changed, writes the metrics",
-        ),
-    ]
-    return jobs + _proof_jobs(schedule) + _archive_jobs(policy)
-
-
-def _archive_jobs(policy: Policy) -> list[Job]:
-    """Return the jobs of logical archives; without archives in the policy there are none."""
-    schedule = policy.schedule
-    if policy.archives is None:
-        return []
-    offsite = policy.archives.offsite
-    optional = [
-        (
-            "archive",
-            schedule.archive,
-            # Until then yesterday's may still be on its way to the cloud.
-            "archive --wait 2h",
-            "Logical archive of every schema; a schema that no policy line covers is an error",
-        ),
-        (
-            "archive-verify",
-            schedule.verify,
-            "archives verify --wait 4h",
-            "Read the newest logical archive to its last row: older ones are only removed when it is whole",
-        ),
-        (
-            "config-backup",
-            schedule.configuration if policy.archives.configuration else None,
-            "config-backup",
-            "Copy of the host's configuration, without secrets",
-        ),
-        (
-            "archive-offsite",
-            offsite.schedule if offsite is not None and offsite.bucket is not None else None,
-            "archives offsite",
-            "Monthly archive to the bucket of the other account",
-        ),
-    ]
-    return [
-        Job(name=name, schedule=str(cron), command=f"{PGDR} {command}", comment=comment)
-        for name, cron, command, comment in optional
-        if cron is not None
-    ]
-
-
-def _proof_jobs(schedule: Schedule) -> list[Job]:
-    """Return the jobs that prove backups, and remove those that a proven one makes dispensable."""
-    jobs = []
-    if schedule.verify is not None:
-        jobs.append(
-            Job(
-                name="verify",
-                schedule=str(schedule.verify),
-                command=f"{PGDR} verify",
-                comment="Reads every repository whole and marks the backups that are good",
-            )
-        )
-    if schedule.expire is not None:
-        jobs.append(
-            Job(
-                name="expire",
-                schedule=str(schedule.expire),
-                command=f"{PGDR} expire",
-                comment="Removes what a newer verified backup makes dispensable",
-            )
-        )
-    if schedule.rehearsal is not None:
-        jobs.append(
-            Job(
-                name="rehearsal",
-                schedule=str(schedule.rehearsal),
-                # The night's full backup has precedence.
-                command=f"{PGDR} rehearse --wait 4h",
-                comment="Restores newest backup, a past moment and newest archive, looks through them, removes them",
-            )
-        )
-    return jobs
-
-
 def repository_input(repository: Repository) -> RepositoryInput:
     """Return a repository as the role `pgbackrest` takes it."""
     result = RepositoryInput(
@@ -436,11 +320,3 @@ def recovery_input(policy: Policy) -> RecoveryInput:
         dns = recovery.dns
         result["dns"] = DnsInput(zone=dns.zone, record=dns.record, ttl=dns.ttl.seconds)
     return result
-
-
-def late_after(gap: int) -> int:
-    """Return the age in seconds at which the newest result of a job is late.
-
-    A quarter of its longest pause is left for the run itself, and never less than two minutes.
-    """
-    return gap + max(gap // 4, 120)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from pgdr.health import Check, Level, green
-from pgdr.policy.derive import alerts, cron_jobs
+from pgdr.policy.derive import alerts
+from pgdr.policy.jobs import cron_jobs
 from pgdr.policy.units import seconds_text
 from pgdr.proof.usual import age_checks, ago
 from pgdr.proof.wal import claimed_check, wal_checks

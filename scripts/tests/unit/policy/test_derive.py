@@ -8,7 +8,7 @@ from typing import Any
 
 from pgdr.hostconfig import HostConfig
 from pgdr.policy import Policy, derive
-from pgdr.policy.derive import late_after
+from pgdr.policy.jobs import late_after
 
 Changed = Callable[[Mapping[str, Any]], Policy]
 
