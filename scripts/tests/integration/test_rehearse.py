@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import yaml
 
+from lab import tls
 from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
@@ -63,19 +68,21 @@ class World:
     def nothing_is_left(self) -> None:
         assert store.names(self.host) == []
         assert list((self.host.run_directory / "side").glob("*")) == []
-        assert _processes("pgdr-side-rehearsal") == []
+        assert self.servers() == []
 
-
-def _processes(label: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if label in line and "pytest" not in line:
-            found.append(line)
-    return found
+    def servers(self, part: str = "") -> list[str]:
+        """Processes of this world's throw-away servers: another test run on this machine has its own."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                # Each of a server's processes works in its data directory, and says its name.
+                at_home = (path / "cwd").readlink().is_relative_to(self.host.state_directory)
+            except OSError:
+                continue
+            if at_home and f"pgdr-side-rehearsal{part}" in line:
+                found.append(line)
+        return found
 
 
 def _policy(folder: Path, name: str, **changes: Any) -> Path:
@@ -211,7 +218,7 @@ def test_a_damaged_backup_is_named_and_not_proven(world: World) -> None:
 def test_killed_in_the_middle_nothing_stays(world: World) -> None:
     for cure in (["cleanup", *world.policy], ["rehearse", *world.policy, "--only", "backup"]):
         running = world.site.begin(world.config, "rehearse", *world.policy, "--only", "backup")
-        _wait_for(lambda: _processes("pgdr-side-rehearsal"))
+        _wait_for(world.servers)
         os.kill(running.pid, signal.SIGKILL)
         running.communicate(timeout=30)
         assert store.names(world.host) == ["rehearsal-backup"]
@@ -221,7 +228,7 @@ def test_killed_in_the_middle_nothing_stays(world: World) -> None:
 
 def test_told_to_end_it_removes_all_by_itself(world: World) -> None:
     running = world.site.begin(world.config, "rehearse", *world.policy, "--only", "archive")
-    _wait_for(lambda: _processes("pgdr-side-rehearsal-archive"))
+    _wait_for(lambda: world.servers("-archive"))
     os.kill(running.pid, signal.SIGTERM)
     _, said = running.communicate(timeout=60)
     assert running.returncode == ExitCode.FAILED
@@ -298,9 +305,9 @@ def test_another_host_rehearses_and_this_one_keeps_what_it_proved(world: World, 
     world.site.owned(result)
     tmp_path.chmod(0o755)
     marks_file(world.host).path.unlink(missing_ok=True)
-    assert "--host NAME" in world.pgdr("rehearse", "--record", str(result), expect=ExitCode.USAGE).stderr
+    assert "--host NAME" in world.pgdr("rehearse", *world.policy, "--record", str(result), expect=ExitCode.USAGE).stderr
     for name in ("/etc/passwd", "/no"):
-        world.pgdr("rehearse", "--record", name, "--host", "dr1", expect=ExitCode.CONFIG)
+        world.pgdr("rehearse", *world.policy, "--record", name, "--host", "dr1", expect=ExitCode.CONFIG)
     stranger = json.loads(out)
     stranger["parts"][0]["label"] = "20200101-000000F"
     _record(world, stranger, ExitCode.REFUSED)
@@ -323,9 +330,135 @@ def test_another_host_rehearses_and_this_one_keeps_what_it_proved(world: World, 
     world.nothing_is_left()
 
 
+@pytest.fixture
+def bucket(world: World) -> Iterator[tuple[Path, Any]]:
+    """The archives in a bucket that moto serves to other processes, and a host elsewhere that can reach only that."""
+    folder = world.site.cluster.folder / "cloud"
+    for name in ("state", "run", "data"):
+        (folder / name).mkdir(parents=True)
+    authority, key = folder / "ca.pem", folder / "ca.key"
+    tls.ensure_authority("test", authority, key)
+    (folder / "server.pem").write_bytes(tls.issue(["s3"], ["127.0.0.1"], certificate=authority, key_file=key))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server += ["-c", str(folder / "server.pem"), "-k", str(folder / "server.pem")]
+    repository = {
+        "id": 2,
+        "type": "s3",
+        "path": "/pgbackrest",
+        "bucket": "erp-archives",
+        "region": "us-east-1",
+        "endpoint": "127.0.0.1",
+        "port": port,
+        "uri_style": "path",
+        "ca_file": str(authority),
+        "key_type": "shared",
+        "retention": {"full": "30d"},
+        "cipher": "aes-256-cbc",
+    }
+    lab = yaml.safe_load(Path("inventories/lab/group_vars/all/policy.yml").read_text())["recovery_policy"]
+    repositories = [lab["repositories"][0], repository]
+    archives = {"retention": "7d", "path": str(folder.parent / "site/host/archives")}
+    cloud = {"repository": 2, "daily": {"retention": "30d"}, "weekly": {"retention": "12w"}}
+    _policy(folder, "here", repositories=repositories, archives={"local": archives, "cloud": cloud})
+    archives = {**archives, "path": "/nowhere"}
+    policy = _policy(folder, "elsewhere", repositories=repositories, archives={"local": archives, "cloud": cloud})
+    engine = folder / "pgbackrest.conf"
+    engine.write_text("[global]\nrepo2-s3-key=a\nrepo2-s3-key-secret=b\n")
+    changed = {"pgbackrest_config": engine, "policy_path": policy, "socket_directory": folder}
+    changed |= {f"{name}_directory": folder / name for name in ("state", "run", "data")}
+    host = world.host.model_copy(update=changed)
+    config = folder / "host.yml"
+    config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    world.site.owned(folder)
+    with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            _wait_for(lambda: _answers(port))
+            client = boto3.client(
+                "s3",
+                endpoint_url=f"https://127.0.0.1:{port}",
+                verify=str(authority),
+                region_name="us-east-1",
+                aws_access_key_id="a",
+                aws_secret_access_key="b",  # noqa: S106 - moto takes anything
+            )
+            client.create_bucket(Bucket="erp-archives")
+            yield config, client
+        finally:
+            running.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_archive_is_rehearsed_out_of_the_bucket_on_a_host_that_has_nothing(
+    world: World, bucket: tuple[Path, Any]
+) -> None:
+    config, s3 = bucket
+    folder = config.parent
+    here = World(world.site, world.host, config)
+    here.pgdr("archives", "upload", "--policy", str(folder / "here.yml"))
+    elsewhere = HostConfig.model_validate(yaml.safe_load(config.read_text()))
+    there = World(world.site, elsewhere, config)
+    command = ["--only", "archive", "--archive-from", "cloud"]
+    # A younger one whose upload was broken off is none yet.
+    s3.put_object(Bucket="erp-archives", Key="archive/daily/erp/20991231_000000/full/toc.dat", Body=b"x")
+    document, said = there.rehearse(*command)
+    [part] = document["parts"]
+    assert (part["outcome"], part["rows"]) == (
+        "ok",
+        world.site.cluster.value('select count(*) from sales."Orders; drop"', "erp") + 50,
+    )
+    assert part["place"] == f"s3://erp-archives/archive/daily/erp/{part['label']}/"
+    assert f"fetching archive {part['label']} from {part['place']}" in said
+    assert "fetch" in part["seconds"]
+    assert next(check for check in part["checks"] if check["name"] == "manifest")["ok"]
+    there.nothing_is_left()
+    # This host takes the result: the archive is its own, and its own schedule's rehearsal stays due.
+    assert part["label"] in _record(world, document, ExitCode.OK)
+    assert marks_file(world.host).read().newest_archive() is not None
+    document["parts"][0]["label"] = "20200101_000000"
+    _record(world, document, ExitCode.REFUSED)
+
+    # Too little room is said before anything is fetched.
+    text = yaml.safe_load((folder / "elsewhere.yml").read_text())
+    text["recovery_policy"]["side_instances"] = {"disk_floor": "900TiB"}
+    (folder / "small.yml").write_text(yaml.safe_dump(text))
+    config.with_name("small-host.yml").write_text(
+        yaml.safe_dump({**yaml.safe_load(config.read_text()), "policy_path": str(folder / "small.yml")})
+    )
+    small = World(world.site, elsewhere, config.with_name("small-host.yml"))
+    _, said = small.rehearse(*command, expect=ExitCode.REFUSED)
+    assert "not enough disk" in said
+    assert "fetching" not in said
+
+    # Killed while it works, it leaves what the next one removes.
+    fetched = folder / "state/side/rehearsal-archive/archive"
+    running = world.site.begin(config, "rehearse", *there.policy, *command)
+    _wait_for(fetched.exists)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate(timeout=30)
+    assert fetched.exists()
+    _, said = there.rehearse(*command)
+    assert "removed what a killed rehearsal left: rehearsal-archive" in said
+    there.nothing_is_left()
+
+    # What rotted in the bucket is not proven, and named.
+    key = max(s3.list_objects_v2(Bucket="erp-archives", Prefix=part["place"][18:])["Contents"], key=lambda o: o["Size"])
+    s3.put_object(Bucket="erp-archives", Key=key["Key"], Body=b"x" * key["Size"])
+    _, said = there.rehearse(*command, expect=ExitCode.NOT_PROVEN)
+    assert f"{key['Key']} has another checksum than when it was written" in said
+    there.nothing_is_left()
+    assert "archive-from" in world.pgdr("rehearse", *world.policy, "--archive-from", "x'y", expect=2).stderr
+
+
 def _record(world: World, document: dict[str, Any], expect: int) -> str:
     done = subprocess.run(
-        [*world.site.command(world.config), "rehearse", "--record", "-", "--host", "dr1"],
+        [*world.site.command(world.config), "rehearse", *world.policy, "--record", "-", "--host", "dr1"],
         check=False,
         input=json.dumps(document),
         capture_output=True,

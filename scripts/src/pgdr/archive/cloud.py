@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -250,6 +251,28 @@ class Cloud:
         where = f"slot {slot}" if slot else f"any slot ({', '.join(self._slots)})"
         raise RefusedError(f"no archive {label} in {where} of the bucket", remedy="see pgdr archives list --cloud")
 
+    def newest(self) -> CloudArchive:
+        """The youngest whole archive; only listed, so that whoever may read and no more finds it too.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        names = {name for slot in self._slots for name in self.bucket.folders(self.prefix(slot)) if is_label(name)}
+        for label in sorted(names, reverse=True):
+            with suppress(RefusedError):  # its upload was broken off, or goes on
+                return self.find(label)
+        raise RefusedError(f"no archive in s3://{self.bucket.name}/archive/", remedy="see pgdr archives list --cloud")
+
+    def cold(self, archive: CloudArchive) -> list[StoredObject]:
+        """The objects of an archive that cannot be read now."""
+        with ThreadPoolExecutor(_TRANSFERS) as pool:
+            states = list(pool.map(lambda item: self.bucket.head(item.key), archive.objects))
+        return [state for state in states if state is not None and not state.readable]
+
+    def address(self, archive: CloudArchive) -> str:
+        """Where it is, for people."""
+        return f"s3://{self.bucket.name}/{self.prefix(archive.slot, archive.label)}"
+
     def thaw(self, archive: CloudArchive, how: Thaw) -> datetime | None:
         """Have the objects of an archive made readable that are in a cold class.
 
@@ -261,9 +284,7 @@ class Cloud:
             When it is ready at the latest, or ``None`` if it is readable now.
         """
         hours = 0.0
-        with ThreadPoolExecutor(_TRANSFERS) as pool:
-            states = list(pool.map(lambda item: self.bucket.head(item.key), archive.objects))
-        cold = [state for state in states if state is not None and not state.readable]
+        cold = self.cold(archive)
         for state in cold:
             if not state.thawing:
                 self.bucket.thaw(state.key, how.days, how.tier)
@@ -275,6 +296,19 @@ class Cloud:
                 f"the tier {how.tier} does not exist for {archive.storage_class}", remedy="use --tier Standard or Bulk"
             )
         return datetime.fromtimestamp(time.time() + hours * 3600, UTC)
+
+    def manifest(self, archive: CloudArchive) -> tuple[bytes, Manifest]:
+        """What an archive says about itself, as it stands there and as it is understood.
+
+        Raises:
+            NotProvenError: it is damaged, or that of another archive.
+        """
+        text = self.bucket.read(self.prefix(archive.slot, archive.label) + MANIFEST)
+        manifest = parse_manifest(text, f"{self.address(archive)}{MANIFEST}")
+        _require_plain(manifest.files)
+        if manifest.label != archive.label:
+            raise NotProvenError(f"the manifest of archive {archive.label} is that of {manifest.label}")
+        return text, manifest
 
     def fetch(
         self,
@@ -308,11 +342,7 @@ class Cloud:
                 on_wait(ready)
             time.sleep(thaw.poll)
         prefix = self.prefix(archive.slot, archive.label)
-        text = self.bucket.read(prefix + MANIFEST)
-        manifest = parse_manifest(text, f"s3://{self.bucket.name}/{prefix}{MANIFEST}")
-        _require_plain(manifest.files)
-        if manifest.label != archive.label:
-            raise NotProvenError(f"the manifest of archive {archive.label} is that of {manifest.label}")
+        text, manifest = self.manifest(archive)
         folder = store.begin(archive.label, "fetching")
         meter = _Meter(manifest.size, on_progress)
         for parent in {(folder / name).parent for name in manifest.files}:

@@ -34,6 +34,9 @@ def rehearse(
     point: Annotated[
         str, typer.Option(help="This moment instead of a random one, with its offset: 2026-11-24 14:30:00+01:00.")
     ] = "",
+    archive_from: Annotated[
+        str, typer.Option(help="volume: as it lies on this host; cloud: the bucket's copy, fetched and removed again.")
+    ] = "volume",
     wait: WAIT = "0s",
     processes: Annotated[int, typer.Option(min=0, max=64, help="Processes that work; 0 for half the cores.")] = 0,
     uncapped: Annotated[
@@ -58,16 +61,19 @@ def rehearse(
     Examples:
       pgdr rehearse
       pgdr rehearse --only point --point '2026-11-24 14:30:00+01:00' --output json
+      pgdr rehearse --only archive --archive-from cloud
       pgdr rehearse --record rehearsal.json --host dr1
     """
-    from pgdr.rehearsal.model import Part, Request  # noqa: PLC0415 - start-up time, see main
+    from pgdr.rehearsal.model import Part, Request, Shelf  # noqa: PLC0415 - start-up time, see main
 
     if record is not None:
-        _record(context, record, rehearsed_on, output_format)
+        _record(context, record, rehearsed_on, policy_of(policy), output_format)
         return
     unknown = sorted(set(only or ()) - set(_PARTS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PARTS)}", param_hint="--only")
+    if archive_from not in set(Shelf):
+        raise typer.BadParameter(f"{archive_from!r} is none of {', '.join(Shelf)}", param_hint="--archive-from")
     require_owner()
     request = Request(
         parts=tuple(part for part in Part if part in (only or list(Part))),
@@ -75,13 +81,14 @@ def rehearse(
         point=point,
         wait=seconds_of(wait),
         processes=processes,
+        archive_from=Shelf(archive_from),
     )
     state = _carried_out(invocation(context).host, policy_of(policy), request, uncapped=uncapped)
     show(state, output_format)
     raise typer.Exit(int(state.exit_code))
 
 
-def _record(context: typer.Context, file: Path, host: str, output_format: OutputFormat) -> None:
+def _record(context: typer.Context, file: Path, host: str, policy: Policy, output_format: OutputFormat) -> None:
     from pgdr.rehearsal import taken  # noqa: PLC0415
 
     if not host:
@@ -92,7 +99,7 @@ def _record(context: typer.Context, file: Path, host: str, output_format: Output
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"cannot read {file}: {reason}") from error
     state = taken.read(text, str(file))
-    taken.take(invocation(context).host, state, host)
+    taken.take(invocation(context).host, policy, state, host)
     show(state, output_format)
     raise typer.Exit(int(state.exit_code))
 

@@ -52,8 +52,9 @@ where s.relkind = 'S' and s.relpersistence <> 't' and not q.seqcycle
   and a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) order by 1, 2
 """
 
-# What the catalogs say, and a copy of files repeats.
+# What the catalogs say, and a copy of files repeats; a dump repeats the same, but for indexes, which it builds anew.
 _STATED = frozenset({"constraints", "indexes", "sequences"})
+_DUMPED = _STATED - {"indexes"}
 
 Faults = Callable[[Connection[TupleRow]], list[str]]
 
@@ -87,9 +88,11 @@ def examine(
         schemas: those that the policy says it has.
         production: the live cluster, where it runs on this host: what is wrong there too is no fault of the backup.
         jobs: how much is read at once.
-        copied: it is a copy of production's files: that something was marked as not valid there, or that a sequence
-            was set too low, no copying brings about. Where production cannot be asked it is told and does not count.
+        copied: it is a copy of production's files, not a dump: that something was marked as not valid there, or that a
+            sequence was set too low, neither brings about. Where production cannot be asked it is told and does not
+            count.
     """
+    repeated = _STATED if copied else _DUMPED
     checks = []
     with connected(there, application_name=_APPLICATION, settings=_SETTINGS) as connection:
         named = check_schemas(connection, schemas)
@@ -100,8 +103,7 @@ def examine(
             ("sequences", sequences_behind),
             ("foreign keys", orphans),
         ):
-            excused = copied and name in _STATED
-            checks.append(_compared(name, faults, connection, production, excused=excused))
+            checks.append(_compared(name, faults, connection, production, excused=name in repeated))
         checks.append(check_collations(connection))
     read, found = _read_all(there, jobs)
     checks.append(read)

@@ -5,25 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from psycopg import sql
 
 from pgdr import process
-from pgdr.archive.local import LocalStore
 from pgdr.archive.model import Manifest
 from pgdr.hostconfig import HostConfig
-from pgdr.policy.archives import Archives
 from pgdr.policy.model import Policy
 from pgdr.postgres.connection import connected
 from pgdr.recovery.controldata import read_control_data
 from pgdr.recovery.replay import leave_nothing, wait_until_open
 from pgdr.recovery.server import ClosedServer, ServerPaths, recovery_settings
 from pgdr.recovery.verify import Check
-from pgdr.rehearsal.model import Part, PartReport
+from pgdr.rehearsal.model import Part, PartReport, Shelf
 from pgdr.rehearsal.physical import look, require_right, timed
+from pgdr.rehearsal.shelf import Found, newest
 from pgdr.restoring.database import scratch
-from pgdr.restoring.source import choose
+from pgdr.restoring.source import Source
 from pgdr.side import manage, store
 from pgdr.side.leftovers import end_leftovers
 from pgdr.side.model import Place, limits, place
@@ -46,23 +44,25 @@ _SETTINGS = {
 
 
 def rehearse_archive(
-    config: HostConfig, policy: Policy, archives: Archives, report: PartReport, *, processes: int, tell: Tell
+    config: HostConfig, policy: Policy, shelf: Shelf, report: PartReport, *, processes: int, tell: Tell
 ) -> None:
-    """Restore, compare with the manifest, look, remove.
+    """Take it from where it lies, restore, compare with the manifest, look, remove.
 
     Raises:
         NotProvenError: something is not what it should be.
         PgdrError: it could not be done.
     """
-    source = choose(LocalStore(Path(archives.local.path)), "")
-    manifest = source.manifest
-    report.label, report.reached_at = manifest.label, manifest.created_at
+    found = newest(config, policy, shelf)
+    manifest = found.manifest
+    report.label, report.place, report.reached_at = manifest.label, found.place, manifest.created_at
     report.target = f"LSN {manifest.lsn}"
     report.bytes = manifest.size
     where = place(config, Part.ARCHIVE.instance)
-    needed = int(sum(table.size for table in manifest.tables) * _GROWTH) + ROOM_BYTES
+    needed = int(sum(table.size for table in manifest.tables) * _GROWTH) + found.bytes + ROOM_BYTES
     require_room(where, limits(config), needed)
     try:
+        _claim(config, where)
+        source = _taken(found, where, report, tell)
         tell(f"restoring {report.what}")
         with _server(config, where, report) as there:
             _make_roles(there, manifest)
@@ -88,12 +88,25 @@ def remove(config: HostConfig, where: Place) -> None:
         manage.stop(config, where.folder.name, why="rehearsed")
 
 
+def _taken(found: Found, where: Place, report: PartReport, tell: Tell) -> Source:
+    """Have the archive's files on this host."""
+    if not found.bytes:
+        return found.take(where.folder)
+    tell(f"fetching {report.what} from {found.place}")
+    with timed(report, "fetch"):
+        return found.take(where.folder / "archive")
+
+
+def _claim(config: HostConfig, where: Place) -> None:
+    """Have the folder by whose name a killed rehearsal's files are found and removed."""
+    where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.note(config, where.folder.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 @contextmanager
 def _server(config: HostConfig, where: Place, report: PartReport) -> Iterator[HostConfig]:
     """Have an empty cluster for a block of work."""
     with timed(report, "make a server"):
-        where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store.note(config, where.folder.name).mkdir(mode=0o700, parents=True, exist_ok=True)
         end_leftovers(config.bin_directory, where.data)
         process.run(
             [

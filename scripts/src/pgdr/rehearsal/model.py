@@ -31,6 +31,13 @@ class Part(StrEnum):
         return f"{REHEARSAL}-{self}"
 
 
+class Shelf(StrEnum):
+    """Where the archive that is rehearsed is taken from."""
+
+    VOLUME = "volume"  # the backup volume of this host
+    CLOUD = "cloud"  # the policy's bucket for archives: on any host, with credentials that can only read
+
+
 class Outcome(StrEnum):
     """How a part ended."""
 
@@ -46,6 +53,7 @@ class PartReport(BaseModel):
     Attributes:
         part: what was restored.
         label: the set or archive.
+        place: where the archive was taken from; empty for a backup.
         target: where it was brought.
         reached: the position that it reached; empty for an archive.
         reached_at: its newest change, where it says so.
@@ -63,6 +71,7 @@ class PartReport(BaseModel):
     outcome: Outcome = Outcome.OK
     repository: int | None = None
     label: str = ""
+    place: str = ""
     target: str = ""
     reached: str = ""
     reached_at: datetime | None = None
@@ -94,6 +103,7 @@ class Request(BaseModel):
         point: the moment for the part of that name; empty for a random one.
         wait: seconds to wait for operations that have precedence.
         processes: how many restore files; 0 for half the cores.
+        archive_from: where the archive is taken from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -103,6 +113,7 @@ class Request(BaseModel):
     point: str = ""
     wait: float = 0.0
     processes: int = 0
+    archive_from: Shelf = Shelf.VOLUME
 
     @property
     def everything(self) -> bool:

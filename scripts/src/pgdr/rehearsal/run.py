@@ -20,7 +20,7 @@ from pgdr.proof.marks import marks_file, record_archive_proven, record_not_prove
 from pgdr.proof.speeds import measured
 from pgdr.recovery.target import Target, make_target
 from pgdr.rehearsal.logical import rehearse_archive
-from pgdr.rehearsal.model import SCOPE, Outcome, Part, PartReport, Rehearsal, Request, save
+from pgdr.rehearsal.model import SCOPE, Outcome, Part, PartReport, Rehearsal, Request, Shelf, save
 from pgdr.rehearsal.physical import random_point, rehearse_backup
 from pgdr.side import manage
 from pgdr.supervise import InterruptedOperationError, Supervisor
@@ -113,7 +113,7 @@ def _part(
     processes = request.processes or max((os.cpu_count() or 1) // 2, 1)
     try:
         if part is Part.ARCHIVE:
-            _archive(config, policy, report, processes, tell)
+            _archive(config, policy, request.archive_from, report, processes, tell)
         else:
             _backup(config, policy, request, report, choose, processes, tell)
     except InterruptedOperationError:
@@ -159,11 +159,11 @@ def _backup(
     record_proven(config, measured(side, datetime.now(UTC), by="rehearsal"))
 
 
-def _archive(config: HostConfig, policy: Policy, report: PartReport, processes: int, tell: Tell) -> None:
+def _archive(config: HostConfig, policy: Policy, shelf: Shelf, report: PartReport, processes: int, tell: Tell) -> None:
     if policy.archives is None:
         report.outcome, report.message = Outcome.SKIPPED, "the policy has no archives"
         return
-    rehearse_archive(config, policy, policy.archives, report, processes=processes, tell=tell)
+    rehearse_archive(config, policy, shelf, report, processes=processes, tell=tell)
     record_archive_proven(config, report.label, datetime.now(UTC), report.seconds.get("restore", 0.0), report.bytes)
 
 

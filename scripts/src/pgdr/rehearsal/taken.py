@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pgdr.archive.cloud import Cloud
+from pgdr.archive.local import LocalStore
+from pgdr.archive.run import archives_of
 from pgdr.errors import ConfigError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
+from pgdr.policy.model import Policy
 from pgdr.proof.marks import Proven, record_archive_proven, record_not_proven, record_proven
 from pgdr.proof.speeds import FILES, REPLAY
 from pgdr.rehearsal.model import Outcome, Part, PartReport, Rehearsal
@@ -36,16 +41,17 @@ def read(text: str, source: str) -> Rehearsal:
         ) from error
 
 
-def take(config: HostConfig, state: Rehearsal, host: str) -> None:
+def take(config: HostConfig, policy: Policy, state: Rehearsal, host: str) -> None:
     """Mark what was proven elsewhere, keep its findings, and write all of it into the journal.
 
     Args:
         config: the host that it was for.
+        policy: says where its archives are.
         state: what was found.
         host: where it was rehearsed.
 
     Raises:
-        RefusedError: it is about sets that this host's repositories do not hold; nothing was changed.
+        RefusedError: it is about sets or an archive that are not this host's; nothing was changed.
         PgdrError: the repositories could not be asked.
     """
     client = PgBackRest(config)
@@ -57,10 +63,24 @@ def take(config: HostConfig, state: Rehearsal, host: str) -> None:
                 f"repository {part.repository} of this host holds no set {part.label}",
                 remedy="it was rehearsed for another host, or the set has been removed since; nothing was changed",
             )
+    for part in state.parts:
+        if part.part is Part.ARCHIVE and part.label:
+            _require_own_archive(config, policy, part.label)
     at = state.finished_at or datetime.now(UTC)
     for part in state.parts:
         _mark(config, part, at)
     keep(config, state, host=host)
+
+
+def _require_own_archive(config: HostConfig, policy: Policy, label: str) -> None:
+    """Refuse an archive that is neither on this host's volume nor in its bucket."""
+    archives = archives_of(policy)
+    try:
+        LocalStore(Path(archives.local.path)).find(label)
+    except (RefusedError, ConfigError):
+        if archives.cloud is None:
+            raise
+        Cloud(config, policy).find(label)  # the bucket keeps longer
 
 
 def _mark(config: HostConfig, part: PartReport, at: datetime) -> None:

@@ -52,6 +52,8 @@ def read_history(config: HostConfig) -> History:
         for entry in journal.entries() if broken is not None else entries:
             at = datetime.fromisoformat(entry.at)
             history.begun = history.begun or at
+            if "rehearsed_on" in entry.details:
+                continue  # another host's: it proves as much, and is not what cron has to do here
             for job in _jobs_of(entry.operation, str(entry.details.get("requested", ""))):
                 if entry.result == "ok":
                     history.last_ok[job] = at

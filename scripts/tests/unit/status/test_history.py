@@ -53,6 +53,8 @@ def test_an_end_that_was_cut_off_shows(host: HostConfig, journal: Journal) -> No
 def test_a_part_of_a_rehearsal_is_not_the_scheduled_one(host: HostConfig, journal: Journal) -> None:
     journal.append(operation="rehearse", result="ok", details={"requested": "archive"})
     assert "rehearsal" not in read_history(host).last_ok
+    journal.append(operation="rehearse", result="ok", details={"requested": "all", "rehearsed_on": "dr1"})
+    assert "rehearsal" not in read_history(host).last_ok, "what cron has to do here was not done by another host"
     journal.append(operation="rehearse", result="ok", details={"requested": "all"})
     assert "rehearsal" in read_history(host).last_ok
     journal.append(operation="rehearse", result="not proven", details={"requested": "all", "message": "set X"})
