@@ -113,7 +113,7 @@ def _rest(book: _Book, found: Status) -> None:
         book.set("disk_full_hours", "Hours until it is full at the present pace.", disk.hours, **place)
     book.set("holds", "Backups that people hold.", len(facts.holds.holds))
     far = found.far
-    book.set("far_look_time_seconds", "When replica, escrow and certificates were last looked at.", far.at)
+    book.set("far_look_time_seconds", "When replica, escrow, certificates and clocks were last looked at.", far.at)
     for key, behind in far.lag.items():
         book.set("replication_lag_seconds", "Age of the oldest object that a copy lacks.", behind, repository=str(key))
     for what, at in far.expires.items():

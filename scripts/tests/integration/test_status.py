@@ -8,10 +8,12 @@ import logging
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from pgdr.locks import operation_lock
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.proof.look import now
 from pgdr.proof.marks import Proven, record_archive_proven, record_proven
+from pgdr.status import recent
 from pgdr.status.recent import known_file
 from pgdr.surgery.ledger import Ledger
 
@@ -299,6 +302,54 @@ def test_a_job_that_always_gives_way_is_red_until_it_has_run(host: HostConfig, r
     assert levels == [{}, {"gave-way-incremental": "amber"}, {"gave-way-incremental": "red"}]
     assert run("backup", "incr", "--repo", "1")[0] == 0
     assert _bad(run("status", "--output", "json")[1]) == {}
+
+
+@contextmanager
+def _stalled() -> Iterator[int]:
+    """A server that takes connections and never says a word; yields its port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+def test_a_store_that_never_answers_does_not_hold_up_the_status(
+    host: HostConfig, run: Run, made_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person waits a little more than usual, a monitor for one patience: nothing waits behind anything else."""
+
+    def timed(*arguments: str) -> tuple[float, int, Any]:
+        began = time.monotonic()
+        code, said = run("status", *arguments)
+        return time.monotonic() - began, code, said
+
+    usual = min(timed()[0] for _ in range(2))
+    config = host.pgbackrest_config
+    before = config.read_text()
+    with _stalled() as port:
+        third = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
+        third += (
+            "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-s3-key=a\nrepo3-s3-key-secret=b\nrepo3-path=/r\n"
+        )
+        config.write_text(before.replace("[erp]\n", f"{third}[erp]\n"))
+        # As if it had always answered like the others.
+        with known_file(host).change() as state:
+            state.repositories[3], state.seconds[3] = state.repositories[1], 0.3
+        try:
+            seconds, code, said = timed()
+            monkeypatch.setattr(recent, "_PATIENCE", 4.0)
+            longer, _code, document = timed("--output", "json")
+        finally:
+            config.write_text(before)
+            with known_file(host).change() as state:
+                del state.repositories[3], state.seconds[3]
+    assert code == ExitCode.UNREACHABLE, said
+    assert "it does not answer: pgbackrest did not end within 1.5 s, and usually it takes 0.3 s" in said
+    # Questions in series would be 20 s for each of pgBackRest's, and 3 s for its clock.
+    assert 1.5 <= seconds < usual + 2.5, (usual, seconds)
+    assert _bad(document) == {"repository:3": "red"}
+    assert 4.0 <= longer < usual + 6.5, (usual, longer)
+    assert run("status")[0] == 0
 
 
 def test_a_limit_past_which_wal_is_thrown_away_is_red(host: HostConfig, run: Run, made_site: Site) -> None:

@@ -46,7 +46,9 @@ def status(
     from pgdr.status import report as work  # noqa: PLC0415
 
     try:
-        found = work.status(invocation(context).host, policy_of(policy))
+        # A monitor or a script is told what is so; a person is not kept waiting by a store that hangs.
+        patient = monitor or output_format is OutputFormat.JSON
+        found = work.status(invocation(context).host, policy_of(policy), patient=patient)
     except PgdrError as error:
         if not monitor:
             raise

@@ -11,7 +11,7 @@ from functools import partial
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
-from pgdr.lookout import certificates, escrow, replication
+from pgdr.lookout import certificates, clock, escrow, replication
 from pgdr.lookout.kept import CHECK, KIND, Far, far_file
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
@@ -54,6 +54,7 @@ def look(config: HostConfig, policy: Policy, now: datetime) -> list[Check]:
         return [certificates.judge(item, now) for item in seen]
 
     looks: list[tuple[str, Callable[[], list[Check]]]] = [("escrow", kit), ("certificates", expiring)]
+    looks += [("clocks", lambda: list(clock.look(config)))]
     looks += [(f"repository {named.id}", partial(one, named)) for named in policy.s3_repositories]
     with ThreadPoolExecutor() as pool:
         asked = [pool.submit(_safely, what, work) for what, work in looks]

@@ -14,6 +14,10 @@ from pgdr.statefile import State, StateFile
 
 KIND = "far"
 CHECK = "far-look"
+#: This host's clock against a repository's: asked in a far look, else told by the repository's newest file.
+CLOCK = "host-clock"
+CLOCK_ENDANGERS = "S3 (it refuses requests more than 15 minutes off), labels of backups, points in time"
+CLOCK_REMEDY = "timedatectl; set this host's clock: timedatectl set-ntp true"
 _STALE = timedelta(hours=1)
 
 
@@ -45,11 +49,12 @@ def kept(findings: Findings, now: datetime) -> list[Check]:
         return []
     checks = [item.check() for item in last.findings.values()]
     if now - last.at > _STALE:
+        past = ago((now - last.at).total_seconds())
         checks.append(
             Check(
                 CHECK,
                 Level.AMBER,
-                f"replica, escrow and certificates were last looked at {ago((now - last.at).total_seconds())} ago",
+                f"replica, escrow, certificates and clocks were last looked at {past} ago",
                 since=last.at,
                 endangers="that somebody hears of what changed there since",
                 remedy="pgdr watch; journalctl -t erp-backup says why cron's does not run",

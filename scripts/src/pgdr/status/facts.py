@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from pgdr import process
+from pgdr.archive.dump import program_version
 from pgdr.errors import ExitCode, PgdrError
 from pgdr.health import Check, Level
 from pgdr.heartbeat import Beat, newest
 from pgdr.hostconfig import HostConfig
+from pgdr.lookout import standbys
+from pgdr.lookout.standbys import Readers
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.info import Backup, StanzaInfo
 from pgdr.policy.model import Policy
@@ -23,11 +27,9 @@ from pgdr.proof.marks import Marks, marks_file
 from pgdr.proof.wal import WHOLE
 from pgdr.retention.holds import Holds, holds_file
 from pgdr.status.history import History, read_history
-from pgdr.status.recent import RecentWal, changed_files, known_file, look
+from pgdr.status.recent import RecentWal, changed_files, known_file, look, remember_speed
 from pgdr.status.space import Disk, measure
 
-#: A repository that does not answer must not keep the rest waiting.
-_REPOSITORY_TIMEOUT = 20.0
 #: What a disk is called that holds nothing but pg_wal.
 WAL_DISK = "pg_wal"
 
@@ -53,6 +55,23 @@ class RepositoryFacts:
     recent: RecentWal | None = None
 
 
+@dataclass(frozen=True)
+class Program:
+    """A client program of PostgreSQL.
+
+    Attributes:
+        name: its name.
+        major: its major version; 0 where it cannot be run.
+        version: as it writes it.
+        problem: why it cannot be run.
+    """
+
+    name: str
+    major: int = 0
+    version: str = ""
+    problem: str = ""
+
+
 @dataclass
 class Facts:
     """What was found at one moment."""
@@ -69,6 +88,8 @@ class Facts:
     holds: Holds
     disks: list[Disk]
     clock_synchronised: bool | None
+    programs: tuple[Program, ...] = ()
+    readers: Readers | None = None
 
     def info_of(self, repository: int | None) -> StanzaInfo | None:
         """What a repository holds; without one, all that answered, as one."""
@@ -80,8 +101,14 @@ class Facts:
         return first.model_copy(update={"backup": tuple(b for info in self.infos.values() for b in info.backup)})
 
 
-def gather(config: HostConfig, policy: Policy) -> Facts:
-    """Ask host, server and repositories; what does not answer is a finding.
+def gather(config: HostConfig, policy: Policy, *, patient: bool = True) -> Facts:
+    """Ask host, server and repositories, all at once; what does not answer is a finding.
+
+    Args:
+        config: this host.
+        policy: what was promised.
+        patient: wait for a slow repository, and remember how long it took; a person at a screen waits for no more than
+            a multiple of that.
 
     Raises:
         ConfigError: this host has no pgBackRest configuration, or its state cannot be read.
@@ -92,12 +119,14 @@ def gather(config: HostConfig, policy: Policy) -> Facts:
     server = ask_server(config)
     marks = marks_file(config).read()
     findings = findings_file(config).read()
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor() as pool:
         beat = pool.submit(_beat, config)
         history = pool.submit(read_history, config)
         clock = pool.submit(_clock)
+        programs = [pool.submit(_program, config, name) for name in ("pg_dump", "pg_restore")]
+        readers = pool.submit(standbys.ask, config)
         empty = [RepositoryFacts(key, item.place, item.type != "posix") for key, item in places.items()]
-        asked = [pool.submit(_repository, client, facts, server, marks, findings) for facts in empty]
+        asked = [pool.submit(_repository, client, facts, server, marks, findings, patient=patient) for facts in empty]
         disks = measure(config, _paths(config, policy), now())
         answers = [future.result() for future in asked]
         return Facts(
@@ -113,19 +142,25 @@ def gather(config: HostConfig, policy: Policy) -> Facts:
             holds=holds_file(config).read(),
             disks=disks,
             clock_synchronised=clock.result(),
+            programs=tuple(future.result() for future in programs),
+            readers=readers.result(),
         )
 
 
 def _repository(
-    client: PgBackRest, facts: RepositoryFacts, server: Server, marks: Marks, findings: Findings
+    client: PgBackRest, facts: RepositoryFacts, server: Server, marks: Marks, findings: Findings, *, patient: bool
 ) -> tuple[RepositoryFacts, StanzaInfo | None]:
+    usual, began = "", time.monotonic()
     try:
-        known = known_file(client.config).read().repositories.get(facts.key)
+        state = known_file(client.config).read()
+        known, timeout = state.repositories.get(facts.key), state.patience(facts.key, patient=patient)
+        if not patient and facts.key in state.seconds:
+            usual = f", and usually it takes {state.seconds[facts.key]:.1f} s"
         if _doubted(findings, facts.key):
             known = None  # what was found there is looked at again, whole
         with ThreadPoolExecutor(max_workers=1) as pool:
-            listing = pool.submit(changed_files, client, facts.key, known) if known is not None else None
-            found = client.info(facts.key, timeout=_REPOSITORY_TIMEOUT)
+            listing = pool.submit(changed_files, client, facts.key, known, timeout) if known is not None else None
+            found = client.info(facts.key, timeout=timeout)
             facts.checks += [repository_check(found, facts.key)]
             if facts.checks[0].level is not Level.GREEN:
                 return facts, found
@@ -134,13 +169,17 @@ def _repository(
             wal_from = marks.wal_from.get(facts.key, "")
             listed = listing.result() if listing is not None else None
             facts.recent = look(client, found, facts.key, server.segment_size, known, wal_from, listed)
+            if patient and listing is not None:
+                remember_speed(client.config, facts.key, time.monotonic() - began)
     except PgdrError as error:
         silent = error.exit_code is ExitCode.FAILED
+        # Only said of a question that was given up.
+        usual = usual if "did not end within" in error.message else ""
         facts.checks.append(
             Check(
                 "repository",
                 Level.RED,
-                f"it does not answer: {error.message}" if silent else error.message,
+                f"it does not answer: {error.message}{usual}" if silent else error.message,
                 facts.key,
                 endangers="every recovery from this repository",
                 remedy=error.remedy
@@ -164,6 +203,13 @@ def _beat(config: HostConfig) -> Beat | None:
             return newest(connection)
     except PgdrError:
         return None  # said once already: the server does not answer
+
+
+def _program(config: HostConfig, name: str) -> Program:
+    try:
+        return Program(name, *program_version(config, name))
+    except PgdrError as error:
+        return Program(name, problem=error.message)
 
 
 def _clock() -> bool | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pgdr.archive.dump import program_version
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.spool import queue_limit
-from pgdr.status.clock import clock_checks
 from pgdr.status.endings import gave_way_checks, killed_checks
 from pgdr.status.facts import Facts
 from pgdr.status.pace import pace_checks
@@ -18,9 +16,8 @@ from pgdr.status.pace import pace_checks
 def host_checks(config: HostConfig, facts: Facts) -> Iterator[Check]:
     """Look at the host itself."""
     yield from identity_checks(facts)
-    yield _programs(config, facts)
+    yield _programs(facts)
     yield from _queue(config)
-    yield from clock_checks(config)
     yield from killed_checks(config)
     yield from gave_way_checks(facts.history)
     for item in facts.repositories:
@@ -51,22 +48,18 @@ def identity_checks(facts: Facts) -> Iterator[Check]:
         )
 
 
-def _programs(config: HostConfig, facts: Facts) -> Check:
+def _programs(facts: Facts) -> Check:
     """Whether the client programs can dump and restore this server: an older one refuses, at three in the morning."""
     server = facts.server.facts
     if server is None:
         return green("programs", "the server says no version to compare with")
-    for name in ("pg_dump", "pg_restore"):
-        try:
-            major, version = program_version(config, name)
-            problem = f"{name} {version} cannot work with a server of version {server.version}"
-        except PgdrError as error:
-            major, problem = 0, error.message
-        if major < server.major:
+    for program in facts.programs:
+        if program.major < server.major:
             return Check(
                 "programs",
                 Level.RED,
-                problem,
+                program.problem
+                or f"{program.name} {program.version} cannot work with a server of version {server.version}",
                 endangers="logical archives and every restore from them",
                 remedy=f"install postgresql-client-{server.major} and name it in host.yml, bin_directory",
             )

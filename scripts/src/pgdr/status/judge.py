@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from pgdr.health import Check, Level, green
+from pgdr.lookout.kept import CLOCK, CLOCK_ENDANGERS, CLOCK_REMEDY, KIND
 from pgdr.policy.derive import alerts
 from pgdr.policy.jobs import cron_jobs
 from pgdr.policy.units import seconds_text
@@ -263,30 +264,26 @@ def _clock(facts: Facts) -> Iterator[Check]:
             "clock-sync",
             Level.AMBER,
             "the host's clock follows no reference",
-            endangers="S3 (it refuses requests more than 15 minutes off), labels of backups, points in time",
+            endangers=CLOCK_ENDANGERS,
             remedy="timedatectl set-ntp true",
         )
-    server = facts.server.archiver
+    server, far = facts.server.archiver, facts.findings.looks.get(KIND)
+    if server is None or server.last_segment is None or server.last_archived_at is None:
+        return
     for item in facts.repositories:
+        if far is not None and f"{CLOCK}:{item.key}" in far.findings:
+            continue  # it was asked for its time, which says more
         stored = item.recent.stored.times if item.recent else {}
-        if server is None or server.last_segment is None or server.last_archived_at is None:
-            return
         at = stored.get(Segment.parse(server.last_segment, server.segment_size))
         if at is None:
             continue
         # Stored before it was reported, so the repository's clock cannot be ahead of ours.
         ahead = at - server.last_archived_at.timestamp()
         if ahead > _SKEW:
-            yield Check(
-                "clock-skew",
-                Level.RED,
-                f"the repository's clock is {ahead:.0f} s ahead of this host's",
-                item.key,
-                endangers="S3 (it refuses requests more than 15 minutes off), labels of backups, points in time",
-                remedy="timedatectl; set this host's clock",
-            )
+            text = f"this host's clock is {ago(ahead)} behind the repository's"
+            yield Check(CLOCK, Level.RED, text, item.key, endangers=CLOCK_ENDANGERS, remedy=CLOCK_REMEDY)
         else:
-            yield green("clock-skew", "the repository's clock is not ahead of this host's", item.key)
+            yield green(CLOCK, "this host's clock is not behind the repository's", item.key)
 
 
 def _waiting(facts: Facts) -> Iterator[Check]:

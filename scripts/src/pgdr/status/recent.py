@@ -25,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 _HISTORY = ".history"
 _MOST_FOLDERS = 4
-_TIMEOUT = 20.0
+#: A repository that does not answer must not keep the rest waiting.
+_PATIENCE = 20.0
+# A person waits for so many times what it took the last time, and not less than this: a bucket has slow seconds.
+_TIMES, _LEAST_PATIENCE = 4.0, 1.5
 
 
 class Known(BaseModel):
@@ -51,9 +54,20 @@ class Known(BaseModel):
 
 
 class KnownWal(State):
-    """What is known of each repository."""
+    """What is known of each repository.
+
+    Attributes:
+        repositories: what was whole.
+        seconds: how long a repository took to answer the last time that somebody waited for it.
+    """
 
     repositories: dict[int, Known] = Field(default_factory=dict)
+    seconds: dict[int, float] = Field(default_factory=dict)
+
+    def patience(self, repository: int, *, patient: bool) -> float:
+        """How long to wait for an answer."""
+        usual = self.seconds.get(repository)
+        return _PATIENCE if patient or usual is None else min(max(_TIMES * usual, _LEAST_PATIENCE), _PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -133,13 +147,26 @@ def look(
     return RecentWal(wal, stored, wal.segments)
 
 
-def changed_files(client: PgBackRest, repository: int, known: Known) -> dict[str, RepositoryFile] | None:
+def remember_speed(config: HostConfig, repository: int, seconds: float) -> None:
+    """Remember how long a repository took; written only where it is another figure, not with each look."""
+    try:
+        last = known_file(config).read().seconds.get(repository, 0.0)
+        if not last / 2 <= seconds <= last * 2:
+            with known_file(config).change() as state:
+                state.seconds[repository] = round(seconds, 3)
+    except PgdrError as error:
+        _log.warning("%s", error)  # the next look is a patient one
+
+
+def changed_files(
+    client: PgBackRest, repository: int, known: Known, timeout: float
+) -> dict[str, RepositoryFile] | None:
     """List what may have changed; ``None`` where everything must be listed.
 
     It needs nothing of what the repository says of itself, so both can be asked at once.
     """
     root = f"archive/{client.config.stanza}/{known.archive_id}"
-    top = client.list_files(root, repository, timeout=_TIMEOUT)
+    top = client.list_files(root, repository, timeout=timeout)
     if max([1, *(int(name[:8], 16) for name in top if _HISTORY in name)]) != known.timeline:
         return None
     floor = known.whole_to[:16]
@@ -152,7 +179,7 @@ def changed_files(client: PgBackRest, repository: int, known: Known) -> dict[str
         return None
     files = dict(top)
     for folder in folders:
-        listed = client.list_files(f"{root}/{folder}", repository, timeout=_TIMEOUT)
+        listed = client.list_files(f"{root}/{folder}", repository, timeout=timeout)
         files |= {f"{folder}/{name}": file for name, file in listed.items()}
     return files
 

@@ -38,13 +38,18 @@ class Status:
         return worst(self.checks)
 
 
-def status(config: HostConfig, policy: Policy) -> Status:
+def status(config: HostConfig, policy: Policy, *, patient: bool = True) -> Status:
     """Look at the host and judge what is there.
+
+    Args:
+        config: this host.
+        policy: what was promised.
+        patient: wait for a slow repository; see :func:`pgdr.status.facts.gather`.
 
     Raises:
         ConfigError: host configuration or state cannot be read.
     """
-    facts = gather(config, policy)
+    facts = gather(config, policy, patient=patient)
     measures = measure(facts)
     checks = [
         *judge(facts, measures),
@@ -52,7 +57,7 @@ def status(config: HostConfig, policy: Policy) -> Status:
         *delivery_checks(config, policy.notification),
         *ledger_checks(config, policy),
         *journal_copy_check(config, policy, facts.now),
-        *standbys.judge(standbys.ask(config), policy, facts.now, facts.findings),
+        *standbys.judge(facts.readers, policy, facts.now, facts.findings),
     ]
     try:
         dated = record(config, "status", checks, facts.now)

@@ -14,8 +14,8 @@ import pytest
 from lab import tls
 from pgdr.health import Level
 from pgdr.hostconfig import HostConfig
+from pgdr.lookout import clock
 from pgdr.proof.look import now
-from pgdr.status import clock
 
 _CONFIG = """[global]
 repo1-path=/backups
@@ -68,11 +68,11 @@ def test_a_clock_that_is_off_is_named(
     host: HostConfig, monkeypatch: pytest.MonkeyPatch, off: int, level: Level, words: str
 ) -> None:
     monkeypatch.setattr(clock, "now", lambda: now() + timedelta(minutes=off))
-    [check] = clock.clock_checks(host)
+    [check] = clock.look(host)
     assert (check.level, check.key) == (level, "host-clock:2")
     assert words in check.message
 
 
 def test_a_store_that_does_not_answer_says_nothing(host: HostConfig) -> None:
     host.pgbackrest_config.write_text(_CONFIG.format(port=1))
-    assert list(clock.clock_checks(host)) == []
+    assert list(clock.look(host)) == []

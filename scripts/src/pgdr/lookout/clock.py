@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
+from pgdr.lookout.kept import CLOCK, CLOCK_ENDANGERS, CLOCK_REMEDY
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.repositories import ConfiguredRepository
 from pgdr.proof.look import now
@@ -22,7 +23,7 @@ _TIMEOUT = 3.0
 _OFF = 60.0
 
 
-def clock_checks(config: HostConfig) -> Iterator[Check]:
+def look(config: HostConfig) -> Iterator[Check]:
     """Compare the clocks; a store that does not answer says nothing here."""
     try:
         stores = [item for item in PgBackRest(config).repositories if item.type == "s3" and item.endpoint]
@@ -34,15 +35,15 @@ def clock_checks(config: HostConfig) -> Iterator[Check]:
         if ahead is None:
             continue
         if abs(ahead) <= _OFF:
-            yield green("host-clock", "this host's clock and the repository's agree", item.key)
+            yield green(CLOCK, "this host's clock and the repository's agree", item.key)
             continue
         yield Check(
-            "host-clock",
+            CLOCK,
             Level.RED,
             f"this host's clock is {ago(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the repository's",
             item.key,
-            endangers="S3 (it refuses requests more than 15 minutes off), labels of backups, points in time",
-            remedy="timedatectl; set this host's clock: timedatectl set-ntp true",
+            endangers=CLOCK_ENDANGERS,
+            remedy=CLOCK_REMEDY,
         )
 
 
