@@ -22,7 +22,7 @@ from pgdr.recovery.lsn import format_lsn, parse_lsn
 
 _HEAP = re.compile(
     rb"tx: +(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), prev [0-9A-F/]+, desc: "
-    rb"(DELETE|HOT_UPDATE|UPDATE) ([^\n]*?)blkref #0: rel (\d+/\d+/\d+)"
+    rb"(DELETE|HOT_UPDATE|UPDATE)(?:\+INIT)? ([^\n]*?)blkref #0: rel (\d+/\d+/\d+)"
 )
 _OTHER = re.compile(rb"tx: +(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), prev [0-9A-F/]+, desc: (\w+) ?([^\n]*)")
 _ENDINGS = re.compile(
@@ -228,7 +228,8 @@ class _Rows:
 
     def __init__(self, stretch: Stretch) -> None:
         self._words = [b"desc: DELETE "] if DELETE in stretch.kinds else []
-        self._words += [b"UPDATE "] if UPDATE in stretch.kinds else []
+        # +INIT: the row went to a page of which it is the first, as each row does that fills most of a page.
+        self._words += [b"UPDATE ", b"UPDATE+INIT "] if UPDATE in stretch.kinds else []
         self._moves = UPDATE in stretch.kinds
         self._rows: dict[tuple[bytes, bytes, bytes], int] = {}
         self._first: dict[bytes, bytes] = {}
