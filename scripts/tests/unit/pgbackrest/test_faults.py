@@ -102,6 +102,19 @@ def test_a_collective_status_is_resolved_by_the_one_error_in_it() -> None:
     assert "no repository is usable" in str(_error(103, both))
 
 
+def test_the_last_full_that_must_not_go_is_a_refusal() -> None:
+    """pgBackRest 2.55 goes on after it and ends with 104; as it was written in the lab."""
+    said = (
+        "ERROR: [075]: repo1: full backup 20261122-223932F cannot be expired until another full backup has been created"
+        " on this repo\nERROR: [104]: expire command encountered 1 error(s), check the log file for details"
+    )
+    error = _error(104, said)
+    assert isinstance(error, RefusedError)
+    assert "or is the last full [pgBackRest 75 backup-set-invalid]: repo1: full backup 20261122-223932F" in str(error)
+    assert "the last full goes when another was taken" in error.remedy
+    assert "met one or more errors" in str(_error(104, said + "\nERROR: [041]: cannot open a file"))
+
+
 def test_warnings_are_kept() -> None:
     assert warnings(PROMOTED) == ["no prior backup exists, incr backup has been changed to full"]
     assert warnings(LOCKED) == []
