@@ -73,6 +73,30 @@ def test_nothing_secret_is_readable_in_the_kit(lab: Lab, db1: Host, fetched: Any
     assert lab.secret("cipher-pass-2").strip() not in opened
 
 
+def test_a_drill_that_fails_is_in_journal_status_and_report_with_its_reason(
+    lab: Lab, db1: Host, plays: Any, fetched: Any
+) -> None:
+    """What is in escrow does not open the kit: better learned now. The play can write nothing then."""
+    kit, escrow = fetched("kit-drill"), lab.folder / "escrow-of-another"
+    escrow.touch(mode=0o600)
+    escrow.write_text("not the passphrase", encoding="ascii")
+    given = {"kit_directory": str(kit), "escrow_file": str(escrow), "drill_record_host": "db1"}
+    error = plays.error("playbooks/dr-drill.yml", **given, drill_directory=str(lab.folder / "drill-of-march"))
+    assert str(escrow) in error, error
+    *_, entry = [
+        json.loads(line)
+        for line in db1.run("cat", "/var/lib/pgdr/journal.jsonl").stdout.splitlines()
+        if '"operation":"drill"' in line
+    ]
+    reason = entry["details"]["message"]
+    assert (entry["result"], entry["details"]["drill"], str(escrow) in reason) == ("failed", "drill-of-march", True)
+    status = json.loads(db1.pgdr("status", "--output", "json", check=False).stdout)
+    drill = next(check for check in status["checks"] if check["name"] == "drill")
+    assert (drill["level"], reason in drill["text"]) == ("amber", True), drill
+    report = json.loads(db1.pgdr("report", "--output", "json").stdout)
+    assert (report["trend"][-1]["result"], report["trend"][-1]["findings"]) == ("failed", [reason])
+
+
 @pytest.mark.step
 def test_every_version_arrives_in_the_other_zone(lab: Lab, replicated: str) -> None:
     """Objects with their versions, the lock and the bucket's policy: the copy is protected as the original is."""

@@ -1,7 +1,8 @@
 """Drills that do not come to their end: begun, and then failed or broken off. A failed drill is evidence too.
 
 ``dr-drill.yml`` stops where something fails, and can then write nothing down any more. So it says at its beginning, in
-the journal of the host that was drilled for, that it began; what never ended is concluded as failed by ``pgdr watch``.
+the journal of the host that was drilled for, that it began. The callback ``drill_end`` beside the playbooks concludes
+it with the reason; what never ended, because the control node went too, is concluded as failed by ``pgdr watch``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,14 @@ class Begun:
 
 
 def begin(config: HostConfig, drill: str, host: str, disaster_at: datetime) -> int:
-    """Write down that a drill begins; return the entry's number."""
+    """Write down that a drill begins; return the entry's number.
+
+    One that has not ended on the same host was broken off, and is concluded first: concluded later, it would hide how
+    this one ends.
+    """
+    for one in unfinished(_journal(config).entries()):
+        if one.host == host:
+            _conclude(config, one, "it was broken off: another began on the same host", ())
     details = {"drill": drill, "drill_host": host, "disaster_at": disaster_at.isoformat()}
     return _journal(config).append(operation=BEGUN, result="ok", details=details).seq
 

@@ -207,6 +207,19 @@ def test_a_drill_that_ends_is_not_concluded(host: HostConfig, policy: Policy) ->
     assert [one.drill for one in drillbook.conclude_broken(host, policy, _later(days=1))] == ["two"]
 
 
+def test_one_that_was_broken_off_is_concluded_before_another_begins(host: HostConfig, policy: Policy) -> None:
+    """Concluded later, it would make the status say that the last drill failed when it did not."""
+    disaster = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    for name, where in (("killed", "dr1"), ("elsewhere", "dr2"), ("one", "dr1")):
+        drillbook.begin(host, name, where, disaster)
+    drill = drilling.read_drill(json.dumps({**_GOOD, "drill": "one"}), "test")
+    drilling.record(host, drill, drilling.judge(drill, policy))
+    told = [(one.operation, one.details["drill"], one.result) for one in Journal(host.journal_path).entries()]
+    assert told[2:4] == [("drill", "killed", "failed"), ("drill-begin", "one", "ok")]
+    assert "drill" not in read_history(host).failed
+    assert [one.drill for one in drillbook.unfinished(Journal(host.journal_path).entries())] == ["elsewhere"]
+
+
 def test_a_person_says_why_it_failed(host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "host.yml"
     config.write_text(yaml.safe_dump(host.model_dump(mode="json")))
