@@ -130,8 +130,25 @@ def _verification(entry: Entry) -> dict[str, Any]:
 
 
 def _recovery(entry: Entry) -> dict[str, Any]:
-    keys = ("backup_label", "repository", "target", "reached", "rto_seconds", "rpo_seconds", "checks", "error")
-    return {**_plain(entry), **{key: entry.details.get(key) for key in keys}}
+    keys = (
+        "backup_label",
+        "repository",
+        "target",
+        "reached",
+        "rto_seconds",
+        "rpo_seconds",
+        "checks",
+        "error",
+        "message",
+    )
+    found = {**_plain(entry), **{key: entry.details.get(key) for key in keys}}
+    parts = entry.details.get("parts") or ()
+    labels = [part.get("label") for part in parts] or [found["backup_label"], entry.details.get("archive")]
+    return {
+        **found,
+        "on": entry.details.get("drill_host") or entry.details.get("rehearsed_on") or entry.host,
+        "restored": list(dict.fromkeys(str(label) for label in labels if label)),
+    }
 
 
 def _drill(entry: Entry) -> dict[str, Any]:
