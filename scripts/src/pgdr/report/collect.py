@@ -14,7 +14,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal, actor
 from pgdr.policy.derive import alerts
 from pgdr.policy.model import Policy
-from pgdr.report.controls import CONTROLS
+from pgdr.report.controls import CONTROLS, OCCASIONAL
 from pgdr.retention.holds import holds_file
 from pgdr.shipping.journal import copied_file
 from pgdr.status.trend import trend_file
@@ -64,6 +64,7 @@ def collect(
             "entries": verification.entries,
             "head": verification.head,
             "problem": asdict(verification.problem) if verification.problem else None,
+            "begins": entries[0].at[:10] if entries else None,
             "in_period": len(inside),
             "copied": copied_file(config).read().model_dump(mode="json"),
         },
@@ -207,7 +208,8 @@ def _controls(policy: Policy, document: dict[str, Any]) -> list[dict[str, Any]]:
         if control.preset is not None and control.preset not in policy.compliance.frameworks:
             continue
         evidence = {key: _amount(document[key]) for key in control.evidence}
-        rows.append({**asdict(control), "evidence": evidence, "met": all(evidence.values())})
+        lacking = [key for key, count in evidence.items() if not count and key not in OCCASIONAL]
+        rows.append({**asdict(control), "evidence": evidence, "lacking": lacking, "met": not lacking})
     return rows
 
 
@@ -215,6 +217,6 @@ def _amount(section: Any) -> int:
     if isinstance(section, dict):  # the journal
         return 0 if section.get("problem") or section["copied"]["problem"] else int(section.get("in_period", 0))
     good = [item for item in section if not isinstance(item, dict) or item.get("result", "ok") == "ok"]
-    if good and isinstance(good[0], dict) and "level" in good[0]:
+    if good and isinstance(good[0], dict) and "counts" in good[0]:  # days: those on which somebody looked
         return sum(1 for item in good if item.get("level") is not None)
     return len(good)

@@ -26,6 +26,9 @@ class Control:
     preset: Framework | None = None
 
 
+#: Evidence that arises where there is an occasion: that there was none is no lack.
+OCCASIONAL = frozenset({"restores", "holds", "erasures"})
+
 CONTROLS: tuple[Control, ...] = (
     Control("SOC 2", "A1.2", "Backups are made as planned and watched", ("backups", "verifications"), "soc2"),
     Control("SOC 2", "A1.3", "Recovery is tested", ("drills",), "soc2"),

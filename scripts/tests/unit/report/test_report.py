@@ -91,6 +91,43 @@ def test_a_period_leaves_out_what_was_before_and_after(host: HostConfig, capfd: 
     assert _report(host, "--from", _TODAY.isoformat(), "--to", before) == ExitCode.REFUSED
 
 
+def test_only_what_was_right_counts_as_proven_and_a_failure_has_its_reason(
+    host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(host.journal_path)
+    part = {"label": "20261122_030000", "outcome": "ok"}
+    details = {"requested": "archive", "rehearsed_on": "dr9", "parts": [part, part]}
+    journal.append(operation="rehearse", result="ok", details=details, times={"restore": 27.0})
+    details = {"drill_host": "dr1", "message": "the paper was <wet>", "findings": ["the paper was <wet>"]}
+    journal.append(operation="drill", result="failed", details=details)
+    page = tmp_path / "report.html"
+    assert _report(host, "--file", str(page)) == 0
+    reader = _Reader()
+    reader.feed(page.read_text())
+    shown = " ".join(reader.text.split())
+    assert "1 / 1restores proven in rehearsals and drills / in earnest; 1 failed" in shown
+    assert "the paper was <wet>" in shown
+    assert _report(host, "--output", "json") == 0
+    document = json.loads(capfd.readouterr().out)
+    # Where, from what; and no time of a rehearsal, or of a drill that failed, is an RTO.
+    [rehearsal, drill] = document["drills"]
+    assert (rehearsal["on"], rehearsal["restored"], rehearsal["rto_seconds"]) == ("dr9", ["20261122_030000"], None)
+    assert (drill["on"], drill["restored"], drill["seconds"], drill["message"]) == (
+        "dr1",
+        [],
+        0.0,
+        "the paper was <wet>",
+    )
+    controls = {row["id"]: row for row in document["controls"]}
+    assert controls["A1.3"]["evidence"] == {"drills": 1}
+    # Somebody looked on five days; and that nobody asked for erasure is no lack.
+    assert controls["CC7.2"]["evidence"] == {"days": 5}
+    assert (controls["Art. 17"]["met"], controls["Art. 17"]["evidence"]) == (True, {"erasures": 0})
+    # Days before the journal are nobody's fault.
+    assert document["journal"]["begins"] == _TODAY.isoformat()
+    assert page.read_text().count('<td class="gap">') == 0
+
+
 class _Reader(HTMLParser):
     """Reads a page as a browser would and keeps what matters."""
 
