@@ -99,6 +99,24 @@ def test_instances_carry_the_identity_and_no_stored_key(access: Recording, name:
     assert access.of("iam/accessKey:AccessKey") == access.of("iam/user:User") == []
 
 
+def test_hosts_alone_take_on_the_side_reader_and_nothing_else(access: Recording) -> None:
+    hosts = [access.outputs["host_writer_role_arn"], access.outputs["restore_reader_role_arn"]]
+    role = access.one("side-reader-role")
+    trust = role.document("assumeRolePolicy")["Statement"]
+    assert [(one["Principal"], one["Action"]) for one in trust] == [({"AWS": hosts}, ["sts:AssumeRole"])]
+    assert "side-reader-profile" not in {resource.name for resource in access.resources}
+    own = f"arn:aws:iam::{ACCOUNT}:role/erp-prod-side-reader"
+    for name in ("host-writer", "restore-reader"):
+        allowed = access.one(f"{name}-policy").document("policy")["Statement"]
+        assert [one["Resource"] for one in allowed if "sts:AssumeRole" in one["Action"]] == [own]
+    # Taking it on gives a thief of the writer's keys nothing that the writer may not do.
+    read = {"s3:GetBucketVersioning", "s3:GetBucketLocation", "s3:GetObject", "s3:GetObjectVersion"}
+    reader = access.one("side-reader-policy").document("policy")["Statement"]
+    actions = {action for one in reader if one["Effect"] == "Allow" for action in one["Action"]}
+    assert actions == {*read, "s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt"}
+    assert "kit/" not in str(reader)
+
+
 @pytest.mark.parametrize("name", ["auditor", "break-glass"])
 def test_ckv_aws_60_61_people_need_a_second_factor(access: Recording, name: str) -> None:
     role = access.one(f"{name}-role")
@@ -146,5 +164,6 @@ def test_outputs(access: Recording) -> None:
         "passphrase_parameter",
         "restore_reader_instance_profile",
         "restore_reader_role_arn",
+        "side_reader_role_arn",
         "trail_arn",
     }

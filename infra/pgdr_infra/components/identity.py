@@ -27,7 +27,7 @@ class IdentityArgs:
 
     role: str
     description: str
-    trust: Document
+    trust: pulumi.Input[Document]
     policy: pulumi.Input[Document]
     instances: bool
     tags: dict[str, str]
@@ -51,7 +51,7 @@ class Identity(pulumi.ComponentResource):
             f"{name}-role",
             name=args.role,
             description=args.description,
-            assume_role_policy=dumps(args.trust),
+            assume_role_policy=pulumi.Output.from_input(args.trust).apply(dumps),
             max_session_duration=SESSION_SECONDS,
             tags=args.tags,
             opts=child,

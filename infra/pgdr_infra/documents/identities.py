@@ -5,6 +5,9 @@ host-writer
     keeps. It destroys nothing: a thief of its credentials can hide backups, and their versions come back.
 restore-reader
     the recovery host and drills: reads, versions included, from bucket and replica, and the escrowed passphrase.
+side-reader
+    side instances and rehearsals, for an hour at a time: reads backups and WAL. The hosts may take it on; a thief of
+    their keys gains nothing by it, for they read that too. restore-reader would give him the passphrase.
 auditor
     reads configuration, logs and the journal; no backup, no secret.
 break-glass
@@ -70,8 +73,8 @@ def own_prefixes(layout: Layout) -> list[str]:
     return sorted([layout.wal, layout.backups, *slots, layout.configuration, layout.kit, layout.journal])
 
 
-def hiding_prefixes(layout: Layout) -> list[str]:
-    """Return the prefixes where pgBackRest itself removes what its retention no longer keeps; elsewhere rules do."""
+def repository_prefixes(layout: Layout) -> list[str]:
+    """Return the prefixes of pgBackRest: there it removes what its retention no longer keeps; elsewhere rules do."""
     return sorted([layout.wal, layout.backups])
 
 
@@ -84,8 +87,12 @@ def _listed(prefixes: Sequence[str]) -> Condition:
     return {"StringLike": {"s3:prefix": sorted([*(f"{p}*" for p in prefixes), *(p.rstrip("/") for p in prefixes)])}}
 
 
-def _list_statements(sid: str, buckets: str | list[str], layout: Layout) -> list[Statement]:
+def _list_statements(
+    sid: str, buckets: str | list[str], layout: Layout, prefixes: Sequence[str] = ()
+) -> list[Statement]:
     """Return the statements that let an identity list what is the cluster's, and the names of the stanzas.
+
+    Where prefixes are given, it is what lies below them.
 
     pgBackRest's ``info`` looks for stanzas first; with the delimiter it sees their names and nothing in them.
     """
@@ -95,7 +102,7 @@ def _list_statements(sid: str, buckets: str | list[str], layout: Layout) -> list
             Effect="Allow",
             Action=["s3:ListBucket", "s3:ListBucketVersions"],
             Resource=buckets,
-            Condition=_listed(own_prefixes(layout)),
+            Condition=_listed(prefixes or own_prefixes(layout)),
         ),
         Statement(
             Sid=f"ListStanzas{sid}",
@@ -112,8 +119,18 @@ def _through_s3(*regions: str) -> Condition:
     return {"StringEquals": {"kms:ViaService": sorted({f"s3.{region}.amazonaws.com" for region in regions})}}
 
 
-def writer_policy(store: Store) -> Document:
-    """Return what the database host may do."""
+def take_on(role: str) -> Statement:
+    """Return the statement that lets an identity take on one role."""
+    return Statement(Sid="TakeOnSideReader", Effect="Allow", Action=["sts:AssumeRole"], Resource=role)
+
+
+def writer_policy(store: Store, side_reader: str) -> Document:
+    """Return what the database host may do.
+
+    Args:
+        store: where backups are.
+        side_reader: ARN of the role that reads for its side instances.
+    """
     bucket, prefixes = store.primary.bucket, own_prefixes(store.layout)
     statements = [
         Statement(Sid="LocateBucket", Effect="Allow", Action=["s3:GetBucketLocation"], Resource=bucket_arn(bucket)),
@@ -129,7 +146,7 @@ def writer_policy(store: Store) -> Document:
             Sid="HideOwnBackups",
             Effect="Allow",
             Action=["s3:DeleteObject"],
-            Resource=_objects(bucket, hiding_prefixes(store.layout)),
+            Resource=_objects(bucket, repository_prefixes(store.layout)),
         ),
         Statement(
             Sid="UseKey",
@@ -138,6 +155,7 @@ def writer_policy(store: Store) -> Document:
             Resource=[store.primary.key_arn],
             Condition=_through_s3(store.primary.region),
         ),
+        take_on(side_reader),
         Statement(Sid="NeverDestroy", Effect="Deny", Action=list(_NEVER), Resource="*"),
     ]
     if store.replica is not None:
@@ -178,25 +196,17 @@ def writer_policy(store: Store) -> Document:
     return document(*statements)
 
 
-def reader_policy(store: Store, passphrase_arn: str, passphrase_key_arn: str, region: str) -> Document:
-    """Return what a recovery may do.
-
-    Args:
-        store: where backups are.
-        passphrase_arn: the escrowed passphrase of the repository.
-        passphrase_key_arn: the key that encrypts it.
-        region: the passphrase's region.
-    """
+def _read_statements(store: Store, prefixes: Sequence[str]) -> list[Statement]:
+    """Return the statements that let an identity read what lies below some prefixes, in bucket and replica."""
     buckets = [bucket_arn(keyed.bucket) for keyed in store.readable]
-    prefixes = own_prefixes(store.layout)
-    return document(
+    return [
         Statement(
             Sid="LocateBuckets",
             Effect="Allow",
             Action=["s3:GetBucketLocation", "s3:GetBucketVersioning"],
             Resource=buckets,
         ),
-        *_list_statements("Own", buckets, store.layout),
+        *_list_statements("Own", buckets, store.layout, prefixes),
         Statement(
             Sid="ReadOwn",
             Effect="Allow",
@@ -210,6 +220,23 @@ def reader_policy(store: Store, passphrase_arn: str, passphrase_key_arn: str, re
             Resource=[keyed.key_arn for keyed in store.readable],
             Condition=_through_s3(*(keyed.region for keyed in store.readable)),
         ),
+    ]
+
+
+def reader_policy(
+    store: Store, passphrase_arn: str, passphrase_key_arn: str, region: str, side_reader: str
+) -> Document:
+    """Return what a recovery may do.
+
+    Args:
+        store: where backups are.
+        passphrase_arn: the escrowed passphrase of the repository.
+        passphrase_key_arn: the key that encrypts it.
+        region: the passphrase's region.
+        side_reader: ARN of the role that reads for side instances and rehearsals on its host.
+    """
+    return document(
+        *_read_statements(store, own_prefixes(store.layout)),
         Statement(Sid="ReadPassphrase", Effect="Allow", Action=["ssm:GetParameter"], Resource=passphrase_arn),
         Statement(
             Sid="DecryptPassphrase",
@@ -218,6 +245,15 @@ def reader_policy(store: Store, passphrase_arn: str, passphrase_key_arn: str, re
             Resource=passphrase_key_arn,
             Condition={"StringEquals": {"kms:ViaService": f"ssm.{region}.amazonaws.com"}},
         ),
+        take_on(side_reader),
+        Statement(Sid="NeverWrite", Effect="Deny", Action=list(_EVERY_WRITE), Resource="*"),
+    )
+
+
+def side_reader_policy(store: Store) -> Document:
+    """Return what side instances and rehearsals may do: they need WAL and backups, and nothing else."""
+    return document(
+        *_read_statements(store, repository_prefixes(store.layout)),
         Statement(Sid="NeverWrite", Effect="Deny", Action=list(_EVERY_WRITE), Resource="*"),
     )
 
@@ -361,6 +397,17 @@ def instance_trust() -> Document:
             Principal={"Service": "ec2.amazonaws.com"},
             Action=["sts:AssumeRole"],
         )
+    )
+
+
+def side_reader_trust(hosts: Sequence[str]) -> Document:
+    """Return the trust of the role that a host takes on for its side instances.
+
+    Args:
+        hosts: ARNs of the roles that hosts carry.
+    """
+    return document(
+        Statement(Sid="AllowHosts", Effect="Allow", Principal={"AWS": sorted(hosts)}, Action=["sts:AssumeRole"])
     )
 
 

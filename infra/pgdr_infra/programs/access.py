@@ -16,7 +16,7 @@ from pgdr_infra.components.trail import Trail, TrailArgs
 from pgdr_infra.documents import identities
 from pgdr_infra.documents.buckets import log_bucket_name, trail_bucket_name
 from pgdr_infra.documents.identities import Store
-from pgdr_infra.documents.statement import Document
+from pgdr_infra.documents.statement import Document, role_arn
 from pgdr_infra.documents.trail import alarms
 from pgdr_infra.naming import tags
 from pgdr_infra.programs.stores import read_store
@@ -62,11 +62,12 @@ def access(program: Path) -> None:
     trail = _trail(settings, emails, opts)
     instances = identities.instance_trust()
     region = settings.region
+    side_reader = role_arn(settings.account, f"{settings.cluster}-side-reader")
     log_buckets = [log_bucket_name(settings.repository.bucket), trail_bucket_name(settings.account, settings.cluster)]
 
     def reader(where: Store) -> pulumi.Output[Document]:
         return pulumi.Output.all(escrow.arn, escrow.key_arn).apply(
-            lambda secret: identities.reader_policy(where, secret[0], secret[1], region)
+            lambda secret: identities.reader_policy(where, secret[0], secret[1], region, side_reader)
         )
 
     def auditor(where: Store) -> pulumi.Output[Document]:
@@ -75,7 +76,7 @@ def access(program: Path) -> None:
     made = {
         "host-writer": _identity(
             settings, "host-writer", "Database host: adds backups, hides old ones, destroys nothing", instances,
-            store.apply(identities.writer_policy), opts, instances=True,
+            store.apply(lambda where: identities.writer_policy(where, side_reader)), opts, instances=True,
         ),
         "restore-reader": _identity(
             settings, "restore-reader", "Recovery and drills: reads backups and the passphrase, writes nothing",
@@ -91,6 +92,11 @@ def access(program: Path) -> None:
             identities.person_trust(settings.account, people), store.apply(identities.break_glass_policy), opts,
         ),
     }  # fmt: skip
+    hosts = pulumi.Output.all(made["host-writer"].arn, made["restore-reader"].arn)
+    made["side-reader"] = _identity(
+        settings, "side-reader", "Side instances and rehearsals: reads backups and WAL, writes nothing",
+        hosts.apply(identities.side_reader_trust), store.apply(identities.side_reader_policy), opts,
+    )  # fmt: skip
     for name, identity in made.items():
         pulumi.export(f"{name.replace('-', '_')}_role_arn", identity.arn)
     pulumi.export("host_writer_instance_profile", made["host-writer"].instance_profile)
@@ -136,7 +142,7 @@ def _identity(
     settings: Settings,
     name: str,
     description: str,
-    trust: Document,
+    trust: pulumi.Input[Document],
     policy: pulumi.Output[Document],
     opts: pulumi.ResourceOptions,
     *,

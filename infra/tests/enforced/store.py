@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 ACCOUNT, CLUSTER = "210987654321", "erp-enforced"
 BUCKET, REPLICA = "erp-enforced", "erp-enforced-replica"
 LAYOUT = Layout(repository="pgbackrest/", stanza="erp")
-IDENTITIES = ("host-writer", "restore-reader", "auditor", "break-glass")
+IDENTITIES = ("host-writer", "restore-reader", "side-reader", "auditor", "break-glass")
+# Ceph's roles have no account.
+SIDE_READER = f"arn:aws:iam:::role/{CLUSTER}-side-reader"
 _ADMIN = ("radosgw-admin", "--log-to-stderr=false")
 # The key of the lab's server.
 _KEY = "pgdr-lab"
@@ -65,8 +67,39 @@ class Enforced:
         """Put an object as the store's owner before the policies were in force did, and return its version."""
         return self.owner.put_object(Bucket=bucket, Key=key, Body=b"backup")["VersionId"]
 
+    def client(self, key: str, secret: str, token: str | None) -> S3Client:
+        """Return the client of whoever has these keys."""
+        made: S3Client = _client(self.lab, "s3", key, secret, token)
+        return made
 
-def _client(lab: Lab, service: str, key: str, secret: str) -> Any:
+    def new_key(self, name: str) -> tuple[str, str]:
+        """Give an identity one more key."""
+        uid = f"--uid={CLUSTER}-{name}"
+        known = {pair[0] for pair in self._keys(name)}
+        execute(_container(self.lab), *_ADMIN, "key", "create", uid, "--gen-access-key", "--gen-secret")
+        (made,) = [pair for pair in self._keys(name) if pair[0] not in known]
+        return made
+
+    def remove_key(self, name: str, key: str) -> None:
+        """Take a key away from an identity."""
+        execute(_container(self.lab), *_ADMIN, "key", "rm", f"--uid={CLUSTER}-{name}", f"--access-key={key}")
+
+    def _keys(self, name: str) -> list[tuple[str, str]]:
+        done = execute(_container(self.lab), *_ADMIN, "user", "info", f"--uid={CLUSTER}-{name}")
+        return [(one["access_key"], one["secret_key"]) for one in json.loads(done.stdout)["keys"]]
+
+    def have_role(self, arn: str, *, trusted: str, policy: Document) -> None:
+        """Make a role that one identity may take on."""
+        execute(_container(self.lab), *_ADMIN, "caps", "add", "--uid=erp-backup-owner", "--caps=roles=*")
+        iam = _client(self.lab, "iam", self.lab.secret("s3-admin-key"), self.lab.secret("s3-admin-key-secret"))
+        name = arn.rsplit("/", 1)[-1]
+        trust = identities.side_reader_trust([f"arn:aws:iam:::user/{CLUSTER}-{trusted}"])
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        text = self.ceph.say(policy, missing_is_listed=True)
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=text)
+
+
+def _client(lab: Lab, service: str, key: str, secret: str, token: str | None = None) -> Any:
     config = Config(
         s3={"addressing_style": "path"},
         retries={"max_attempts": 1},
@@ -81,6 +114,7 @@ def _client(lab: Lab, service: str, key: str, secret: str) -> Any:
         config=config,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
+        aws_session_token=token,
     )
 
 
@@ -122,8 +156,9 @@ def identity_policies(layout: Layout) -> dict[str, Document]:
     """Return each identity's document, as infra/access makes it for a cluster."""
     where = Store(Keyed(BUCKET, "us-east-1", _KEY), layout, Keyed(REPLICA, "us-west-2", _KEY))
     return {
-        "host-writer": identities.writer_policy(where),
-        "restore-reader": identities.reader_policy(where, "arn:aws:ssm:::parameter/x", _KEY, "us-east-1"),
+        "host-writer": identities.writer_policy(where, SIDE_READER),
+        "restore-reader": identities.reader_policy(where, "arn:aws:ssm:::parameter/x", _KEY, "us-east-1", SIDE_READER),
+        "side-reader": identities.side_reader_policy(where),
         "auditor": identities.auditor_policy(where, [f"{BUCKET}-logs"], _KEY),
         "break-glass": identities.break_glass_policy(where),
     }

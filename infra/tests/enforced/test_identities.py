@@ -180,6 +180,14 @@ ALLOWED: dict[str, set[str]] = {
         "see what was hidden in the journal",
         "read the replica",
     },
+    "side-reader": {
+        "list own",
+        "list own versions",
+        "list the stanzas' names",
+        "read own",
+        "read an old version",
+        "read the replica",
+    },
     "auditor": {
         "list own",
         "list own versions",

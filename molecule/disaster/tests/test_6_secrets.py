@@ -52,9 +52,10 @@ def test_no_secret_in_the_systems_journal(dr1: Host, secrets: list[str]) -> None
 
 
 def test_secrets_are_kept_where_only_their_owner_reads_them(dr1: Host, secrets: list[str]) -> None:
-    """They are on the host, in the one file that pgBackRest reads."""
-    assert leaks.in_files(dr1, secrets, "/etc") == ["/etc/pgbackrest/conf.d/credentials.conf"]
-    assert dr1.run("stat", "-c", "%a %U", "/etc/pgbackrest/conf.d/credentials.conf").stdout.strip() == "600 postgres"
+    """They are on the host, in the file that pgBackRest reads, and in that with the keys of side instances."""
+    places = ["/etc/pgbackrest/conf.d/credentials.conf", "/etc/pgbackrest/reader-credentials.conf"]
+    assert sorted(leaks.in_files(dr1, secrets, "/etc")) == places
+    assert dr1.run("stat", "-c", "%a %U", *places).stdout.splitlines() == ["600 postgres"] * 2
 
 
 def test_no_secret_in_any_command_line(lab: Lab, secrets: list[str], arguments: dict[str, ArgumentWatcher]) -> None:

@@ -10,12 +10,13 @@ import pytest
 from testinfra.host import Host
 
 CREDENTIALS = "/etc/pgbackrest/conf.d/credentials.conf"
+READER = "/etc/pgbackrest/reader-credentials.conf"
 # Everything that a program may have written a secret into, and the argument lists of all that runs.
 PLACES = {
     "logs": "find /var/log /var/spool/cron /var/tmp /tmp /run/pgdr -xdev -type f -size -50M -exec cat {} +",
     "systemd's journal": "journalctl --no-pager --output=json",
     "pgdr's journal and state": "find /var/lib/pgdr -type f -exec cat {} +",
-    "configuration": f"find /etc -xdev -type f ! -path {CREDENTIALS} -exec cat {{}} +",
+    "configuration": f"find /etc -xdev -type f ! -path {CREDENTIALS} ! -path {READER} -exec cat {{}} +",
     "argument lists": "cat /proc/[0-9]*/cmdline 2>/dev/null; true",
     "the server's environment": "runuser -u postgres -- sh -c 'cat /proc/$(head -1 ~/17/main/postmaster.pid)/environ'",
     "homes": "find /root /var/lib/postgresql -maxdepth 2 -name '.*' -type f -exec cat {} +",
@@ -42,11 +43,20 @@ def planted(lab: Path) -> Planted:
     return Planted(values)
 
 
-def test_the_secrets_are_in_one_file_that_only_postgres_reads(host: Host, planted: Planted) -> None:
-    file = host.file(CREDENTIALS)
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (CREDENTIALS, ["cipher-pass-1", "cipher-pass-2", "s3-key", "s3-key-secret"]),
+        (READER, ["s3-reader-key", "s3-reader-key-secret"]),
+    ],
+)
+def test_secrets_are_in_files_that_only_postgres_reads(
+    host: Host, planted: Planted, path: str, names: list[str]
+) -> None:
+    file = host.file(path)
     assert (file.user, file.group, file.mode) == ("postgres", "postgres", 0o600)
     # The search of the tests below finds what is there: here it does.
-    assert planted.found_in(file.content) == ["cipher-pass-1", "cipher-pass-2", "s3-key", "s3-key-secret"]
+    assert planted.found_in(file.content) == names
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -73,6 +73,9 @@ debug_rgw = 0/0
 rgw_thread_pool_size = 128
 rgw_crypt_s3_kms_backend = testing
 rgw_crypt_s3_kms_encryption_keys = {kms_key_id}={kms_key}
+# Short-lived keys of roles (STS).
+rgw_s3_auth_use_sts = true
+rgw_sts_key = pgdr-lab-sts-key
 # Memory of deleted objects comes back within minutes, not hours.
 rgw_gc_obj_min_wait = 60
 rgw_gc_processor_period = 60

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 OWNER = "erp-backup-owner"
 WRITER = "erp-backup-writer"
+READER = "erp-backup-reader"
 # As the policy of the lab's inventory promises; the versions end with their container all the same.
 LOCK_DAYS = 35
 
@@ -63,8 +64,8 @@ _WRITER_NEVER = [
 
 
 def bucket_policy(bucket: str) -> dict[str, object]:
-    """What the hosts' user may and may never do."""
-    owner, principal = ({"AWS": [f"arn:aws:iam:::user/{uid}"]} for uid in (OWNER, WRITER))
+    """What the hosts' users may and may never do."""
+    owner, principal, reader = ({"AWS": [f"arn:aws:iam:::user/{uid}"]} for uid in (OWNER, WRITER, READER))
     resource, objects = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"
     return {
         "Version": "2012-10-17",
@@ -101,6 +102,14 @@ def bucket_policy(bucket: str) -> dict[str, object]:
                 "Resource": [resource],
             },
             {
+                # For side instances: nothing that adds, hides or destroys.
+                "Sid": "ReaderReads",
+                "Effect": "Allow",
+                "Principal": reader,
+                "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"],
+                "Resource": [resource, objects],
+            },
+            {
                 "Sid": "WriterNeverDestroys",
                 "Effect": "Deny",
                 "Principal": principal,
@@ -119,6 +128,7 @@ def set_up(state: LabState, s3: S3State) -> None:
     """
     _ensure_user(state.name, s3, OWNER, "s3-admin-key")
     _ensure_user(state.name, s3, WRITER, "s3-key")
+    _ensure_user(state.name, s3, READER, "s3-reader-key")
     owner = s3_client.client(state.name, s3, admin=True)
     ensure_bucket(owner, s3.bucket)
     writer, anonymous = s3_client.client(state.name, s3), s3_client.anonymous_client(state.name, s3)

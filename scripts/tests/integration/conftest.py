@@ -311,10 +311,11 @@ pg1-user=postgres
 
 _RESTORE_WRAPPER = """\
 #!/bin/sh
-# A recovery in place names no folder of its own, a side instance does.
+# A recovery in place names no folder and no configuration of its own, a side instance does.
+config="${{5:-{etc}/pgbackrest.conf}}"
 spool="${{4:-{etc}/..}}/spool"
 locks="${{4:+$4/lock-files}}"
-exec {engine} --config={etc}/pgbackrest.conf --config-path={etc} --stanza=erp --archive-async --pg1-path="$PWD" \\
+exec {engine} --config="$config" --config-path="${{config%/*}}" --stanza=erp --archive-async --pg1-path="$PWD" \\
     --spool-path="$spool" --lock-path="${{locks:-{etc}/../lock}}" "--repo=$1" archive-get "$2" "$3"
 """
 

@@ -133,6 +133,7 @@ KEYS = {"s3_key": "key", "s3_key_secret": "secret"}
         (CLOUD, {2: {"cipher_pass": PLANTED, **KEYS}}),
         ({**CLOUD, "key_type": "auto"}, {2: {"cipher_pass": PLANTED}}),
         ({**LOCAL, "cipher": "none"}, {}),
+        (CLOUD, {2: {"cipher_pass": PLANTED, **KEYS, "reader_key": "other", "reader_key_secret": "secret"}}),
     ],
 )
 def test_complete_secrets_are_accepted(repository: dict[str, Any], given: dict[Any, Any]) -> None:
@@ -154,12 +155,26 @@ def test_complete_secrets_are_accepted(repository: dict[str, Any], given: dict[A
         (LOCAL, {1: {"cipher_pass": f" {PLANTED}"}}, "cipher_pass must be one line without blanks at its ends"),
         (LOCAL, {1: {"cipher_pass": PLANTED, "passphrase": "x"}}, "passphrase is not a key that the role knows"),
         (CLOUD, {2: {"cipher_pass": PLANTED, "s3_key": "key"}}, "s3_key_secret is missing"),
+        (CLOUD, {2: {"cipher_pass": PLANTED, **KEYS, "reader_key": "other"}}, "reader_key_secret is missing"),
+        (CLOUD, {2: {"cipher_pass": PLANTED, **KEYS, "reader_key_secret": "x"}}, "reader_key is missing"),
+        (
+            CLOUD,
+            {2: {"cipher_pass": PLANTED, **KEYS, "reader_key": "key", "reader_key_secret": "secret"}},
+            "reader_key is the writer's: it can do more than read",
+        ),
     ],
 )
 def test_problems_name_keys_and_no_values(repository: dict[str, Any], given: dict[Any, Any], problem: str) -> None:
     problems = secrets.pgbackrest_secret_problems(given, repository)
     assert problem in problems
     assert not any(value in said for said in problems for value in (PLANTED, "secret,", "/x"))
+
+
+def test_keys_that_can_only_read_are_those_of_buckets() -> None:
+    pair = {"reader_key": "k", "reader_key_secret": "s"}
+    given = {1: {"cipher_pass": PLANTED, **pair}, "2": {"cipher_pass": PLANTED, **pair}, 3: {"cipher_pass": PLANTED}}
+    found = secrets.pgbackrest_readers([{**CLOUD, "id": 3}, CLOUD, LOCAL], given)
+    assert [(one["id"], one["reader_key"], one["reader_key_secret"]) for one in found] == [(2, "k", "s")]
 
 
 def test_files_below_the_limit_get_no_blocks_and_others_those_of_pgbackrest() -> None:

@@ -125,6 +125,15 @@ def test_the_engine_is_asked_for_this_file_in_this_repository(restore_wal: Path,
     ]
 
 
+def test_a_side_instance_may_have_a_configuration_of_its_own(restore_wal: Path, tmp_path: Path) -> None:
+    folder = "/var/lib/pgdr/side/a b"
+    _run(restore_wal, "2", SEGMENT, "target", folder, f"{folder}/reader/pgbackrest.conf", FAKE="exit 0")
+    assert (tmp_path / "arguments").read_text().splitlines()[:2] == [
+        f"--config={folder}/reader/pgbackrest.conf",
+        f"--config-path={folder}/reader",
+    ]
+
+
 def test_a_side_instance_leaves_the_clusters_spool_and_locks_alone(restore_wal: Path, tmp_path: Path) -> None:
     _run(restore_wal, "2", SEGMENT, "pg_wal/RECOVERYXLOG", "/var/lib/pgdr/side/past", FAKE="exit 0")
     assert (tmp_path / "arguments").read_text().splitlines()[3:] == [
@@ -150,6 +159,8 @@ def test_every_name_that_postgresql_asks_for_is_known(restore_wal: Path, name: s
         [],
         ["1", SEGMENT],
         ["1", SEGMENT, "target", "more"],
+        ["1", SEGMENT, "target", "/folder", "pgbackrest.conf"],
+        ["1", SEGMENT, "target", "/folder", "/pgbackrest.conf", "more"],
         ["1", SEGMENT, ""],
         ["", SEGMENT, "target"],
         ["one", SEGMENT, "target"],

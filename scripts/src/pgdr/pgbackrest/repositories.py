@@ -7,7 +7,7 @@ because a repository may be described there alone, and because archives go to th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from pgdr.errors import ConfigError
 
 _SECTION = re.compile(r"^\[(?P<name>[^\]]+)\]$")
 _REPOSITORY_OPTION = re.compile(r"^repo(?P<key>\d*)-(?P<option>[a-z0-9-]+)$")
+# Beside the main file, and not in conf.d: pgBackRest itself must not take it for the host's own.
+READER_FILE = "reader-credentials.conf"
+_OF_THE_KEY = frozenset({"s3-key", "s3-key-secret", "s3-key-type", "s3-role", "s3-token"})
 _SHOWN = frozenset({"type", "path", "s3-bucket", "s3-endpoint", "s3-region", "storage-port", "bundle", "block"})
 
 
@@ -53,7 +56,7 @@ def configured(config: Path, stanza: str) -> tuple[ConfiguredRepository, ...]:
         ConfigError: the configuration cannot be read or names no repository.
     """
     options: dict[int, dict[str, str]] = {}
-    for key, option, value in _options(config, stanza):
+    for key, option, value in _options(_files(config), stanza):
         shown = options.setdefault(key, {})
         if option in _SHOWN:
             shown[option] = value
@@ -73,10 +76,15 @@ def configured(config: Path, stanza: str) -> tuple[ConfiguredRepository, ...]:
     )
 
 
-def _options(config: Path, stanza: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the repository options that apply to the stanza, of the main file and of ``conf.d``."""
+def _files(config: Path) -> tuple[Path, ...]:
+    """The main file and those of ``conf.d``, in the order in which pgBackRest reads them."""
+    return (config, *sorted((config.parent / "conf.d").glob("*.conf")))
+
+
+def _options(files: Sequence[Path], stanza: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the repository options that apply to the stanza."""
     wanted = re.compile(rf"^(global|{re.escape(stanza)})(:[a-z-]+)?$")
-    for path in (config, *sorted((config.parent / "conf.d").glob("*.conf"))):
+    for path in files:
         applies = False
         for line in _read(path).splitlines():
             text = line.strip()
@@ -114,7 +122,7 @@ def passphrase(config: Path, stanza: str, repository: int) -> str | None:
     Raises:
         ConfigError: the configuration cannot be read.
     """
-    found = {option: value for key, option, value in _options(config, stanza) if key == repository}
+    found = {option: value for key, option, value in _options(_files(config), stanza) if key == repository}
     return found.get("cipher-pass")
 
 
@@ -124,7 +132,48 @@ def access_key(config: Path, stanza: str, repository: int) -> AccessKey | None:
     Raises:
         ConfigError: the configuration cannot be read.
     """
-    found = {option: value for key, option, value in _options(config, stanza) if key == repository}
+    return _key(_files(config), stanza, repository)
+
+
+def reader_key(config: Path, stanza: str, repository: int) -> AccessKey | None:
+    """Return the key with which an S3 repository can only be read, or ``None`` where the host has none.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    path = config.parent / READER_FILE
+    return _key([path], stanza, repository) if path.exists() else None
+
+
+def _key(files: Sequence[Path], stanza: str, repository: int) -> AccessKey | None:
+    found = {option: value for key, option, value in _options(files, stanza) if key == repository}
     if "s3-key" not in found or "s3-key-secret" not in found:
         return None
     return AccessKey(found["s3-key"], found["s3-key-secret"], found.get("s3-token"))
+
+
+def cut_down(config: Path, repository: int, key: AccessKey | None) -> str:
+    """Return the configuration for somebody who may only read one repository.
+
+    Options of all other repositories are left out, and the host's own key for this one: it could write.
+
+    Args:
+        config: the host's configuration.
+        repository: the one that stays.
+        key: the key for it, ``None`` where it needs none.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+    """
+    lines: list[str] = []
+    for path in _files(config):
+        for line in _read(path).splitlines():
+            option = _REPOSITORY_OPTION.match(line.partition("=")[0].strip())
+            if option and (int(option["key"] or 1) != repository or option["option"] in _OF_THE_KEY):
+                continue
+            lines.append(line)
+    if key is not None:
+        lines += ["[global]", f"repo{repository}-s3-key-type=shared"]
+        lines += [f"repo{repository}-s3-key={key.key}", f"repo{repository}-s3-key-secret={key.secret}"]
+        lines += [f"repo{repository}-s3-token={key.token}"] if key.token else []
+    return "\n".join(lines) + "\n"

@@ -94,6 +94,11 @@ KmsKeyId = Annotated[
     str,
     Words(r"^[A-Za-z0-9][A-Za-z0-9:/_-]{0,2047}$", "a KMS key's ARN, id or alias", also=_no_placeholder),
 ]
+RoleArn = Annotated[
+    str,
+    # Servers other than AWS leave the account out.
+    Words(r"^arn:aws[a-z-]*:iam::([0-9]{12})?:role/[A-Za-z0-9+=,.@_/-]{1,512}$", "the ARN of a role"),
+]
 InstanceType = Annotated[str, Words(r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", "an EC2 instance type, such as r6i.xlarge")]
 NetworkRange = Annotated[str, Words(r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$", "a network, such as 10.60.0.0/16")]
 SecretName = Annotated[

@@ -14,6 +14,7 @@ from pgdr.policy.base import (
     Int,
     KmsKeyId,
     Region,
+    RoleArn,
     Section,
     described,
 )
@@ -145,6 +146,13 @@ class S3Repository(_Repository):
         "auto",
         default="auto",
     )
+    reader_role: RoleArn | None = described(
+        "Role that only reads, which the host may take on: side instances and rehearsals beside production use its "
+        "short-lived keys. `pulumi stack output` in infra/access shows it. Left out: reader_key of pgbackrest_secrets, "
+        "else the host's own key.",
+        "arn:aws:iam::210987654321:role/erp-prod-side-reader",
+        default=None,
+    )
     kms_key_id: KmsKeyId | None = described(
         "Customer key with which S3 encrypts objects (SSE-KMS). Left out: the bucket's default encryption. "
         "`pulumi stack output` in infra/storage shows it.",
@@ -176,14 +184,18 @@ class S3Repository(_Repository):
         suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
         return self.endpoint or f"s3.{self.region}.{suffix}"
 
+    @property
+    def own_server(self) -> bool:
+        """Whether its server is another one than AWS."""
+        return not self.effective_endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
     def as_replica(self) -> S3Repository | None:
         """This repository as its copy holds it: the same number, path and cipher in another place; or nothing."""
         copy = self.replica
         if copy is None:
             return None
         # A region of AWS has an endpoint of its own; another server is one server for both.
-        aws = self.effective_endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        own_server = None if aws else self.endpoint
+        own_server = self.endpoint if self.own_server else None
         changed = {
             "bucket": copy.bucket,
             "region": copy.region,

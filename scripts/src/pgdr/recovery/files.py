@@ -98,7 +98,7 @@ def restore_files(config: HostConfig, client: PgBackRest, plan: Plan, processes:
         *(["--delta"] if any(data.iterdir()) else []),
         *_target_options(plan),
         *(_beside_options(plan) if plan.beside else []),
-        f"--recovery-option=restore_command={config.restore_command_wrapper} {plan.repository} %f %p{_own(plan)}",
+        f"--recovery-option=restore_command={_restore_command(config, client, plan)}",
         console_level="detail",
     )
     done = _run_with_progress(argv, report, config.log_directory / f"{plan.operation}.restore.log")
@@ -125,9 +125,12 @@ def _target_options(plan: Plan) -> list[str]:
     return [f"--type={target.kind}", f"--target={target.value}", *options]
 
 
-def _own(plan: Plan) -> str:
-    """The folder that tells the wrapper to leave the configured cluster's spool and locks alone."""
-    return f" {shlex.quote(str(Path(plan.data_directory).parent))}" if plan.beside else ""
+def _restore_command(config: HostConfig, client: PgBackRest, plan: Plan) -> str:
+    """The wrapper; a copy's own folder tells it to leave the cluster's spool and locks alone, and whose key to use."""
+    command = f"{config.restore_command_wrapper} {plan.repository} %f %p"
+    if not plan.beside:
+        return command
+    return f"{command} {shlex.join([str(Path(plan.data_directory).parent), str(client.config.pgbackrest_config)])}"
 
 
 def _beside_options(plan: Plan) -> list[str]:

@@ -21,6 +21,7 @@ from pgdr.rehearsal.model import Part, PartReport
 from pgdr.side import manage, store
 from pgdr.side.model import SideState, place
 from pgdr.side.plan import SideOptions, make_side_plan
+from pgdr.side.reader import asking
 from pgdr.side.run import SideInstance
 
 Tell = Callable[[str], None]
@@ -37,11 +38,12 @@ def random_point(
     Raises:
         RefusedError: the window has no room for one yet.
     """
-    sets = client.info(repository).backups(repository)
+    with asking(client, repository) as reader:
+        sets = reader.client.info(repository).backups(repository)
+        last = choose_source(config, reader.client, Wish(repository, Target())).end.last_commit_at
     good = [item for item in sets if not item.error and not marks.of(repository, item.label).damaged]
     anchor = next((item for item in good if item.label == marks.wal_from.get(repository)), None)
     first = anchor or next(iter(good), None)
-    last = choose_source(config, client, Wish(repository, Target())).end.last_commit_at
     begin = first.stopped + timedelta(seconds=1) if first else None
     if begin is None or last is None or last - _MARGIN <= begin:
         raise RefusedError(

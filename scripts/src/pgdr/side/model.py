@@ -31,6 +31,39 @@ class SideStage(StrEnum):
         return list(SideStage).index(self)
 
 
+class Means(StrEnum):
+    """What a side instance reads its repository with."""
+
+    DISK = "disk"  # a folder of this host: who may read its files needs no key
+    KEY = "key"
+    ROLE = "role"
+    OWN = "own"
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return {
+            Means.DISK: "no key",
+            Means.KEY: "the reader's key",
+            Means.ROLE: "the reader's role",
+            Means.OWN: "the host's own key",
+        }[self]
+
+    @property
+    def told(self) -> str:
+        """One line on what side instances may do to the repository, and how that is changed."""
+        more = (
+            "; where that can write, give them one that only reads: reader_key in pgbackrest_secrets, "
+            "or reader_role in the policy"
+        )
+        return f"side instances read it with {self.words}{more if self is Means.OWN else ''}"
+
+    @property
+    def where(self) -> str:
+        """Where it is said."""
+        return "reader_role in the policy" if self is Means.ROLE else "reader_key in pgbackrest_secrets"
+
+
 class SideState(BaseModel):
     """The file from which everybody learns about a side instance.
 
@@ -41,6 +74,7 @@ class SideState(BaseModel):
         socket_directory: where its socket is.
         expires_at: when it is removed.
         disk_floor: bytes that must stay free on its file system.
+        means: what it reads its repository with.
         stage: how far it has come.
         running_pid: the process that works on it and then holds it.
         failure: the one line of the last failure, empty where there is none.
@@ -56,6 +90,7 @@ class SideState(BaseModel):
     created_at: datetime
     expires_at: datetime
     disk_floor: int
+    means: Means = Means.OWN
     stage: SideStage = SideStage.PLANNED
     phases: list[PhaseTime] = []
     progress: Progress | None = None

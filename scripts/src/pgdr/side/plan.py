@@ -20,7 +20,8 @@ from pgdr.recovery.source import Source, Wish, choose_source, chosen_facts
 from pgdr.recovery.target import Target, TargetKind
 from pgdr.relationmap import TablespaceSeen
 from pgdr.side import store
-from pgdr.side.model import REHEARSAL, Place, SideState, limits, place
+from pgdr.side.model import REHEARSAL, Means, Place, SideState, limits, place
+from pgdr.side.reader import asking, means_of
 
 # WAL that replay keeps, see run.py; growth of the files while they are replayed; what the server needs by itself.
 KEPT_WAL_BYTES = 2**30
@@ -70,8 +71,12 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
     port = free_port(config, allowed, options.port)
     near = restorepoint.position(config, options.target.value) if options.target.kind is TargetKind.NAME else 0
     wish = Wish(options.repository, options.target, options.backup_label, near=near)
-    source = choose_source(config, client, wish)
+    means = means_of(client, options.repository)
+    with asking(client, options.repository) as reader:
+        source = choose_source(config, reader.client, wish)
     warnings = source.warnings(datetime.now(UTC))
+    if means is Means.OWN:
+        warnings.append(f"repository {options.repository}: {means.told}")
     _refuse_foreign_tablespaces(config, source)
     free = _room(source, where, allowed)
     now = datetime.now(UTC)
@@ -100,6 +105,7 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
         created_at=now,
         expires_at=now + alive,
         disk_floor=allowed.disk_floor.bytes,
+        means=means,
     )
 
 

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pgdr.errors import BusyError, OperationFailedError, PgdrError
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
+from pgdr.pgbackrest.faults import PgBackRestError
 from pgdr.recovery.files import restore_files
 from pgdr.recovery.lsn import parse_lsn
 from pgdr.recovery.model import PhaseTime, Progress
@@ -27,6 +28,7 @@ from pgdr.recovery.server import ClosedServer, ServerPaths
 from pgdr.side import store
 from pgdr.side.leftovers import end_leftovers
 from pgdr.side.model import SideStage, SideState, place
+from pgdr.side.reader import Reader, reading
 from pgdr.supervise import InterruptedOperationError, Supervisor
 
 _PROGRESS_SECONDS = 1.0
@@ -59,6 +61,7 @@ class SideInstance:
     def __init__(self, config: HostConfig, client: PgBackRest, name: str) -> None:
         self._config = config
         self._client = client
+        self._reader = Reader(client)
         self._state = store.required(config, name)
         self._place = place(config, name)
         self._last_report = 0.0
@@ -96,7 +99,7 @@ class SideInstance:
             BusyError: another process works on it.
             PgdrError: it failed; the state holds the message, a rerun goes on.
         """
-        with self._held(), Supervisor():
+        with self._held(), Supervisor(), self._reading():
             paths = self._paths()
             end_leftovers(paths.bin_directory, paths.data_directory)
             if self._state.stage.rank < SideStage.FILES.rank:
@@ -132,12 +135,33 @@ class SideInstance:
             self._save()
             lock.release()
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Have what it reads its repository with, and nothing of it afterwards."""
+        means, repository = self._state.means, self._state.plan.repository
+        with reading(self._client, repository, self._place.folder, means) as self._reader:
+            yield
+
     def _restore(self, processes: int) -> None:
         self._place.tablespaces.mkdir(mode=0o700, exist_ok=True)
         with self._phase("restore files"):
-            restore_files(self._config, self._client, self._state.plan, processes, self._reporter("restore files"))
+            while not self._restored(processes):
+                self._reporter("restore files")("its key had expired: going on with a new one", None)
         self._state.stage = SideStage.FILES
         self._save()
+
+    def _restored(self, processes: int) -> bool:
+        """Restore the files, or as many as one key lasts for: pgBackRest reads it once, and goes on where it was."""
+        began_with = self._reader.key
+        report = self._reporter("restore files")
+        try:
+            restore_files(self._config, self._reader.client, self._state.plan, processes, report)
+        except PgBackRestError:
+            self._reader.renew()
+            if self._reader.key == began_with:
+                raise
+            return False
+        return True
 
     def _replayed(self, paths: ServerPaths, processes: int) -> ClosedServer:
         with self._phase("replay WAL"):
@@ -165,6 +189,7 @@ class SideInstance:
                         remedy=f"see {self._paths().log_file}",
                     )
                 self._require_room()
+                self._reader.keep()
                 time.sleep(_HOLD_SECONDS)
         except InterruptedOperationError:
             return False
@@ -208,6 +233,7 @@ class SideInstance:
                 return
             self._last_report = now
             self._require_room()
+            self._reader.keep()
             self._state.progress = Progress(
                 at=datetime.now(UTC),
                 phase=phase,

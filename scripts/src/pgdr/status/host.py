@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.spool import queue_limit
+from pgdr.side.reader import means_of
 from pgdr.status.endings import gave_way_checks, killed_checks
 from pgdr.status.facts import Facts
 from pgdr.status.pace import pace_checks
@@ -18,10 +20,22 @@ def host_checks(config: HostConfig, facts: Facts) -> Iterator[Check]:
     yield from identity_checks(facts)
     yield _programs(facts)
     yield from _queue(config)
+    yield from _readers(config)
     yield from killed_checks(config)
     yield from gave_way_checks(facts.history)
     for item in facts.repositories:
         yield from pace_checks(item.backups, item.key)
+
+
+def _readers(config: HostConfig) -> Iterator[Check]:
+    """What side instances and rehearsals read the buckets with; the host's own key is no fault, and worth a line."""
+    try:
+        client = PgBackRest(config)
+        for item in client.repositories:
+            if item.type == "s3":
+                yield green("side-reader", means_of(client, item.key).told, item.key)
+    except PgdrError:
+        return  # another finding says that the configuration cannot be read
 
 
 def identity_checks(facts: Facts) -> Iterator[Check]:

@@ -1,0 +1,146 @@
+"""Keys of the reader's role: taken on with the host's own, renewed ahead of time, one line where that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from moto import mock_aws
+
+from pgdr.errors import ConfigError, UnreachableError
+from pgdr.hostconfig import HostConfig
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.pgbackrest.repositories import AccessKey, access_key
+from pgdr.policy.repository import S3Repository
+from pgdr.side import reader
+from pgdr.side.assumed import AssumedRole
+from pgdr.side.model import Means
+
+ROLE = "arn:aws:iam::123456789012:role/erp-side-reader"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostConfig:
+    config = tmp_path / "etc" / "pgbackrest.conf"
+    (config.parent / "conf.d").mkdir(parents=True)
+    config.write_text(
+        "[global]\nrepo1-path=/backups\nrepo2-type=s3\nrepo2-s3-bucket=b\nrepo2-s3-key-type=shared\n"
+        "[global:restore]\nrepo1-retention-full=1\nio-timeout=60\n[erp]\npg1-path=/data\n"
+    )
+    (config.parent / "conf.d" / "credentials.conf").write_text(
+        "[global]\nrepo1-cipher-pass=local-pass\nrepo2-cipher-pass=cloud-pass\n"
+        "repo2-s3-key=own-key\nrepo2-s3-key-secret=own-secret\n"
+    )
+    return HostConfig(
+        stanza="erp",
+        cluster_name="erp-test",
+        database="erp",
+        postgresql_version=17,
+        data_directory=Path("/data"),
+        bin_directory=Path("/usr/bin"),
+        run_directory=tmp_path,
+        pgbackrest_config=config,
+        policy_path=tmp_path / "policy.yml",
+    )
+
+
+@pytest.fixture
+def repository() -> S3Repository:
+    return S3Repository.model_validate(
+        {
+            "id": 2, "type": "s3", "path": "/p", "bucket": "bucket", "region": "us-east-1", "reader_role": ROLE,
+            "key_type": "shared", "retention": {"full": "7d"},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
+class _Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.mark.usefixtures("aws")
+def test_keys_are_renewed_before_they_expire(host: HostConfig, repository: S3Repository) -> None:
+    clock = _Clock()
+    role = AssumedRole(host, repository, "pgdr-side-past", clock)
+    first = role.key()
+    assert first.token
+    assert first.key != "own-key"
+    clock.now += timedelta(minutes=40)
+    assert role.key() == first
+    clock.now += timedelta(minutes=6)  # a quarter of an hour is left
+    assert role.key() != first
+
+
+def test_a_host_without_any_key_of_its_own_is_told_what_it_lacks(
+    host: HostConfig, repository: S3Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host.pgbackrest_config.parent / "conf.d" / "credentials.conf").unlink()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    with pytest.raises(ConfigError, match="no key and no role of its own"):
+        AssumedRole(host, repository, "pgdr-side-past")
+
+
+def test_a_server_that_does_not_answer_is_one_line(host: HostConfig, repository: S3Repository) -> None:
+    changed = repository.model_copy(update={"endpoint": "127.0.0.1", "port": 9})
+    with pytest.raises(UnreachableError, match="could not be taken on"):
+        AssumedRole(host, changed, "pgdr-side-past").key()
+
+
+def test_the_configuration_holds_one_repository_and_the_readers_key(host: HostConfig, tmp_path: Path) -> None:
+    keys = host.pgbackrest_config.parent / "reader-credentials.conf"
+    keys.write_text("[global]\nrepo2-s3-key=reader\nrepo2-s3-key-secret=its-secret\n")
+    client = PgBackRest(host)
+    assert reader.means_of(client, 2) is Means.KEY
+    with reader.reading(client, 2, tmp_path / "past", Means.KEY) as made:
+        file = made.client.config.pgbackrest_config
+        text = file.read_text()
+        assert access_key(file, "erp", 2) == AccessKey("reader", "its-secret")
+        assert "cloud-pass" in text
+        assert "io-timeout=60" in text
+        assert not [word for word in ("own-key", "own-secret", "local-pass", "repo1") if word in text]
+        assert file.stat().st_mode & 0o777 == 0o600
+        # The role pgbackrest brings another key while the instance stands.
+        keys.write_text("[global]\nrepo2-s3-key=next\nrepo2-s3-key-secret=its-secret\n")
+        made.renew()
+        assert access_key(file, "erp", 2) == AccessKey("next", "its-secret")
+        # It takes the key away: what the instance has is kept, and whoever must have another one hears of it.
+        keys.unlink()
+        made.keep()
+        with pytest.raises(ConfigError, match="has no key of repository 2 any more"):
+            made.renew()
+    assert not file.parent.exists()
+
+
+def test_a_repository_on_a_disk_needs_no_key_and_the_cloud_s_is_left_out(host: HostConfig, tmp_path: Path) -> None:
+    client = PgBackRest(host)
+    assert reader.means_of(client, 1) is Means.DISK
+    with reader.asking(client, 1) as made:
+        text = made.client.config.pgbackrest_config.read_text()
+        assert "local-pass" in text
+        assert not [word for word in ("own-key", "own-secret", "cloud-pass", "repo2") if word in text]
+    assert list(tmp_path.glob("asking-*")) == []
+
+
+def test_without_a_reader_it_is_the_hosts_own_configuration(host: HostConfig, tmp_path: Path) -> None:
+    client = PgBackRest(host)
+    assert reader.means_of(client, 2) is Means.OWN
+    with reader.reading(client, 2, tmp_path / "past", Means.OWN) as made:
+        assert made.client is client
+    assert not (tmp_path / "past").exists()
