@@ -118,5 +118,9 @@ def _rest(book: _Book, found: Status) -> None:
         book.set("replication_lag_seconds", "Age of the oldest object that a copy lacks.", behind, repository=str(key))
     for what, at in far.expires.items():
         book.set("certificate_expiry_time_seconds", "When a certificate expires.", at, what=what)
+    for what, at in far.keys.items():
+        book.set("key_due_time_seconds", "When a stored key has been used for as long as it may.", at, what=what)
+    warning = facts.policy.compliance.key_age_warning.seconds
+    book.set("key_warning_seconds", "How long before that people are told.", warning)
     if facts.clock_synchronised is not None:
         book.set("clock_synchronised", "Whether the clock follows a reference.", float(facts.clock_synchronised))

@@ -26,7 +26,9 @@ import pytest
 from pgdr import metrics
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
-from pgdr.lookout import certificates, escrow, far, replication, standbys
+from pgdr.journal import Journal
+from pgdr.lookout import certificates, escrow, far, keys, replication, standbys
+from pgdr.pgbackrest.repositories import AccessKey
 from pgdr.policy.load import load_policy
 from pgdr.policy.model import Policy
 from pgdr.proof.findings import Findings, findings_file, record
@@ -290,6 +292,48 @@ def test_a_server_that_shows_no_certificate_is_amber(host: HostConfig, policy: P
     assert "could not be looked at" in checks["certificate-authority"].message
 
 
+def _write_keys(host: HostConfig, own: str, reader: str) -> None:
+    folder = host.pgbackrest_config.parent
+    (folder / "conf.d").mkdir(exist_ok=True)
+    for path, key in ((folder / "conf.d" / "credentials.conf", own), (folder / "reader-credentials.conf", reader)):
+        path.write_text(f"[global]\nrepo2-s3-key={key}\nrepo2-s3-key-secret=secret of {key}\n")
+
+
+def test_a_stored_key_is_told_ahead_of_time_and_another_one_begins_anew(host: HostConfig, policy: Policy) -> None:
+    """Every run of the role writes the files anew: only another key is younger."""
+
+    def ages(days: float) -> dict[str, Check]:
+        now = NOW + timedelta(days=days)
+        return {check.name: check for check in (keys.judge(key, policy, now) for key in keys.look(host, policy, now))}
+
+    _write_keys(host, "first", "reader")
+    assert {check.level for check in ages(0).values()} == {"green"}
+    _write_keys(host, "first", "reader")
+    assert [ages(days)["key-age"].level for days in (75.9, 76.1, 89.9, 90.1)] == ["green", "amber", "amber", "red"]
+    found = ages(91)["key-age"]
+    assert "the host's key of repository 2 is in use since" in found.message
+    assert found.key == "key-age:2"
+    assert "A key is due" in found.remedy
+    _write_keys(host, "second", "reader")
+    rotated = ages(91)
+    assert (rotated["key-age"].level, rotated["key-age-reader"].level) == ("green", "red")
+    entries = Journal(host.journal_path, host.cluster_name).entries()
+    (entry,) = [entry for entry in entries if entry.operation == "key changed"]
+    assert entry.details == {"key": "the host's key of repository 2", "days_in_use": 91}
+    noted = (host.state_directory / "keys.json").read_text()
+    assert not [word for word in ("first", "second", "secret of") if word in noted]
+
+
+def test_keys_of_a_role_and_of_a_session_have_no_age_here(host: HostConfig, policy: Policy) -> None:
+    assert keys.look(host, policy, NOW) == []
+    folder = host.pgbackrest_config.parent
+    (folder / "conf.d").mkdir()
+    (folder / "conf.d" / "session.conf").write_text(
+        "[global]\nrepo2-s3-key=a\nrepo2-s3-key-secret=b\nrepo2-s3-token=c\n"
+    )
+    assert keys.look(host, policy, NOW) == []
+
+
 def test_a_slot_that_nobody_reads_from_is_said_before_the_disk_is_full(
     pg16: Cluster, policy: Policy, tmp_path: Path
 ) -> None:
@@ -355,6 +399,7 @@ def test_the_status_knows_what_the_last_look_found(
 ) -> None:
     host = site.host(tmp_path)
     monkeypatch.setattr(certificates, "look", lambda *_: 1 / 0)  # a bug in one look
+    monkeypatch.setattr(keys, "reader_key", lambda *_: AccessKey("reader", "its secret"))
     _wal(s3, 1)
     _wal(s3, 2, copied=False)
     far.look(host, policy, datetime.now(UTC) + timedelta(minutes=11))
@@ -366,6 +411,11 @@ def test_the_status_knows_what_the_last_look_found(
     written = metrics.text(found)
     assert re.search(r'pgdr_replication_lag_seconds\{cluster="[^"]+",repository="2"\} 6\d\d', written)
     assert re.search(r'pgdr_check_level\{check="replication",[^}]*repository="2"\} 2.0', written)
+    assert checks["key-age-reader:2"].level is Level.GREEN
+    due = re.search(r'pgdr_key_due_time_seconds\{[^}]*what="the reader\'s key of repository 2"\} ([\d.e+]+)', written)
+    assert due
+    assert float(due[1]) == pytest.approx(found.facts.now.timestamp() + 90 * 86_400, abs=3600)
+    assert re.search(r"pgdr_key_warning_seconds\{[^}]*\} 1.2096e\+06", written)
     # A look that is old is said, and what it found stays.
     far.look(host, policy, datetime.now(UTC) - timedelta(hours=2))
     assert "were last looked at 2.0 h ago" in {c.key: c for c in status(host, policy).checks}["far-look"].message

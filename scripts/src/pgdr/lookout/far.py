@@ -11,7 +11,7 @@ from functools import partial
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
-from pgdr.lookout import certificates, clock, escrow, replication
+from pgdr.lookout import certificates, clock, escrow, keys, replication
 from pgdr.lookout.kept import CHECK, KIND, Far, far_file
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
@@ -53,14 +53,23 @@ def look(config: HostConfig, policy: Policy, now: datetime) -> list[Check]:
         found.expires.update({item.what: item.expires for item in seen if item.expires is not None})
         return [certificates.judge(item, now) for item in seen]
 
-    looks: list[tuple[str, Callable[[], list[Check]]]] = [("escrow", kit), ("certificates", expiring)]
+    def aging() -> list[Check]:
+        try:
+            stored = keys.look(config, policy, now)
+        except PgdrError as error:
+            found.keys = before.keys
+            return [keys.unknown(error)]
+        found.keys.update({key.what: key.due for key in stored})
+        return [keys.judge(key, policy, now) for key in stored]
+
+    looks: list[tuple[str, Callable[[], list[Check]]]] = [("escrow", kit), ("certificates", expiring), ("keys", aging)]
     looks += [("clocks", lambda: list(clock.look(config)))]
     looks += [(f"repository {named.id}", partial(one, named)) for named in policy.s3_repositories]
     with ThreadPoolExecutor() as pool:
         asked = [pool.submit(_safely, what, work) for what, work in looks]
         checks = [check for done in asked for check in done.result()]
     with far_file(config).change() as state:
-        state.at, state.lag, state.expires, state.kit = now, found.lag, found.expires, found.kit
+        state.at, state.lag, state.expires, state.kit, state.keys = now, found.lag, found.expires, found.kit, found.keys
     record(config, KIND, checks, now)
     return checks
 

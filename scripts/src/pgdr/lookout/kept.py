@@ -29,12 +29,14 @@ class Far(State):
         lag: seconds by which a repository's copy is behind, by the repository's key.
         expires: when certificates expire, by whose they are.
         kit: which recovery kit was tried with which passphrase.
+        keys: when stored keys are due for rotation, by whose they are.
     """
 
     at: datetime | None = None
     lag: dict[int, float] = Field(default_factory=dict)
     expires: dict[str, datetime] = Field(default_factory=dict)
     kit: str = ""
+    keys: dict[str, datetime] = Field(default_factory=dict)
 
 
 def far_file(config: HostConfig) -> StateFile[Far]:

@@ -156,6 +156,21 @@ class Compliance(Section):
         "90d",
         default=None,
     )
+    longest_key_age: Duration = described(
+        "Longest time that a stored key of a bucket stays in use, counted from when this host first saw it (CIS AWS "
+        "Foundations 1.14: 90 days). Keys of roles renew themselves.",
+        "90d",
+        default=Duration(90, "d"),
+    )
+    key_age_warning: Duration = described("So long before that people are told.", "14d", default=Duration(14, "d"))
+
+    @model_validator(mode="after")
+    def _told_in_time(self) -> Compliance:
+        if self.key_age_warning >= self.longest_key_age:
+            raise ValueError(
+                f"key_age_warning ({self.key_age_warning}) is not shorter than longest_key_age ({self.longest_key_age})"
+            )
+        return self
 
 
 class Channel(Section):

@@ -92,6 +92,7 @@ def document(found: Status) -> dict[str, Any]:
         "disks": [disk.model_dump(mode="json") for disk in found.facts.disks],
         "replication_lag_seconds": found.far.lag,
         "certificates": {what: _time(at) for what, at in sorted(found.far.expires.items())},
+        "keys_due": {what: _time(at) for what, at in sorted(found.far.keys.items())},
         "holds": len(found.facts.holds.holds),
         "jobs": {name: _time(at) for name, at in sorted(found.facts.history.last_ok.items())},
         "checks": [check_document(check) for check in found.checks],
