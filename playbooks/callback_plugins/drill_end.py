@@ -42,21 +42,24 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] - Ansible is not typed
     def v2_runner_on_ok(self, result: Any) -> None:
         """A drill begins in the journal of a host, or is judged there."""
         command = result.result.get("cmd")
-        if not isinstance(command, list) or "drill" not in command:
+        if not isinstance(command, list) or "drill" not in command[:-2]:
             return
         place = command.index("drill")
+        verb, name = command[place + 1 : place + 3]
         host = result.task.delegate_to or result.host.get_name()
-        if command[place + 1] == "begin":
-            self._pgdr, self._drill, self._host = command[:place], command[place + 2], host
-        elif command[place + 1] == "record" and host == self._host:
+        if verb == "begin":
+            self._pgdr, self._drill, self._host = command[:place], name, host
+        elif verb == "record" and host == self._host:
             self._drill = ""
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002 - Ansible's
         """Remember why: the last failure is the one that ended it."""
         if not ignore_errors:
-            said = " ".join(str(result.result.get("msg", "")).split())
+            said = result.result.get("censored") or result.result.get("msg") or "no reason given"
             name = result.task.get_name(include_role_fqcn=False)
-            self._reason = f"{name} on {result.host.get_name()}: {said}"[:_LONGEST].rstrip(".")
+            reason = " ".join(f"{name} on {result.host.get_name()}: {said}".split())
+            # Ansible takes arguments for templates: what a host has said must never be one.
+            self._reason = reason.replace("{", "(").replace("}", ")")[:_LONGEST].rstrip(".")
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """The same."""
@@ -73,7 +76,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] - Ansible is not typed
         argv += [f"--inventory={path}" for path in given.get("inventory") or ()]
         argv += [f"--vault-id={one}" for one in given.get("vault_ids") or ()]
         argv += [f"--vault-password-file={one}" for one in given.get("vault_password_files") or ()]
-        argv += [f"--{name.replace('_', '-')}={given[name]}" for name in ("private_key_file",) if given.get(name)]
+        argv += [f"--private-key={given['private_key_file']}"] if given.get("private_key_file") else []
         try:
             done = subprocess.run(
                 argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -243,11 +242,9 @@ class Cloud:
         Raises:
             RefusedError: no slot has it.
         """
-        for name in [slot] if slot else list(self._slots):
-            prefix = self.prefix(name, label)
-            objects = tuple(self.bucket.keys(prefix))
-            if any(item.key == prefix + MANIFEST for item in objects):
-                return CloudArchive(name, label, objects)
+        found = self._found(label, [slot] if slot else self._slots)
+        if found is not None:
+            return found
         where = f"slot {slot}" if slot else f"any slot ({', '.join(self._slots)})"
         raise RefusedError(f"no archive {label} in {where} of the bucket", remedy="see pgdr archives list --cloud")
 
@@ -259,9 +256,18 @@ class Cloud:
         """
         names = {name for slot in self._slots for name in self.bucket.folders(self.prefix(slot)) if is_label(name)}
         for label in sorted(names, reverse=True):
-            with suppress(RefusedError):  # its upload was broken off, or goes on
-                return self.find(label)
+            found = self._found(label, self._slots)  # none, where an upload was broken off or goes on
+            if found is not None:
+                return found
         raise RefusedError(f"no archive in s3://{self.bucket.name}/archive/", remedy="see pgdr archives list --cloud")
+
+    def _found(self, label: str, slots: Iterable[str]) -> CloudArchive | None:
+        for name in slots:
+            prefix = self.prefix(name, label)
+            objects = tuple(self.bucket.keys(prefix))
+            if any(item.key == prefix + MANIFEST for item in objects):
+                return CloudArchive(name, label, objects)
+        return None
 
     def cold(self, archive: CloudArchive) -> list[StoredObject]:
         """The objects of an archive that cannot be read now."""
