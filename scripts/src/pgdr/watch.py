@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from pgdr.errors import PgdrError
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
+from pgdr.lookout import far
 from pgdr.notify import channels
 from pgdr.notify.channels import Attempt, delivery_file
 from pgdr.notify.delivery import Alerts, Told, alerts_file
 from pgdr.notify.message import Event, Message, digest, failure, recovery
 from pgdr.policy.model import Notification, Policy
+from pgdr.proof.findings import findings_file
+from pgdr.proof.look import now as present
 from pgdr.proof.usual import ago
-from pgdr.status.report import Status
+from pgdr.shipping.journal import ship_journal
+from pgdr.status.facts import gather
+from pgdr.status.report import Status, status
+from pgdr.surgery.shipping import ship_pending
 
 _DIGEST_EVERY = timedelta(hours=24)
 _REMIND_EVERY = timedelta(hours=24)
@@ -36,6 +44,33 @@ class Watched:
     def undelivered(self) -> int:
         """Messages that no channel took."""
         return sum(1 for _message, attempts in self.sent if attempts and not attempts[-1].delivered)
+
+
+def look(config: HostConfig, policy: Policy, *, told: Callable[[str], None]) -> Status:
+    """Copy what has to leave the host, look far, and ask what a status asks, all at once; then judge.
+
+    A store that takes requests and answers none holds each of them up for as long as it holds up the slowest.
+
+    Args:
+        config: this host.
+        policy: what was promised.
+        told: what could not be looked at, in one line.
+
+    Raises:
+        ConfigError: host configuration or state cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        shipped = [pool.submit(ship, config, policy) for ship in (ship_pending, ship_journal)]
+        seen = pool.submit(far.look, config, policy, present())
+        facts = pool.submit(gather, config, policy)
+        for copied in shipped:
+            copied.result()
+        try:
+            seen.result()
+        except PgdrError as error:
+            told(str(error))
+        # What was found far off while the facts were gathered belongs to this look.
+        return status(config, policy, replace(facts.result(), findings=findings_file(config).read()))
 
 
 def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:

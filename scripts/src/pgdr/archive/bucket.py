@@ -29,6 +29,8 @@ PART_SIZE = 64 * 1024 * 1024
 COPY_LIMIT = 5 * 1024**3
 _DIGEST = "pgdr-sha256"
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+# For answers of a few kilobytes; each question is asked twice.
+_HURRIED_SECONDS = 10.0
 _COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 # boto3's default session makes one client at a time.
@@ -344,7 +346,7 @@ def client_of(
                 s3={"addressing_style": "path" if repository.uri_style == "path" else "virtual"},
                 retries={"max_attempts": 2 if hurried else 5, "mode": "standard"},
                 connect_timeout=3 if hurried else 10,
-                read_timeout=15 if hurried else 120,
+                read_timeout=_HURRIED_SECONDS if hurried else 120,
                 max_pool_connections=32,
                 # Ours are sent with every object; an unknown trailer is refused by servers other than AWS.
                 request_checksum_calculation="when_required",

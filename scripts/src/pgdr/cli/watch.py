@@ -25,9 +25,9 @@ def watch(
 ) -> None:
     """Look at everything, tell people what has changed, write the metrics, call the dead-man's switch.
 
-    What was written to the journal and to the erasure ledger is copied to the bucket first, and the journal compared
-    with what is there. A drill that never ended is written down as failed. Replica, recovery kit and certificates are
-    looked at, for `pgdr status` to know.
+    A drill that never ended is written down as failed. What was written to the journal and to the erasure ledger is
+    copied to the bucket, and the journal compared with what is there. Replica, recovery kit, keys and certificates are
+    looked at, for `pgdr status` to know. All of that happens at once: what hangs holds up nothing but itself.
 
     Ends with 0 also when something is red: that has been told. It fails where nobody could be told.
 
@@ -38,26 +38,16 @@ def watch(
     from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
     from pgdr import watch as work  # noqa: PLC0415
     from pgdr.drillbook import conclude_broken  # noqa: PLC0415
-    from pgdr.lookout import far  # noqa: PLC0415
     from pgdr.proof.look import now  # noqa: PLC0415
-    from pgdr.shipping.journal import ship_journal  # noqa: PLC0415
-    from pgdr.status.report import status  # noqa: PLC0415
     from pgdr.status.trend import remember  # noqa: PLC0415
-    from pgdr.surgery.shipping import ship_pending  # noqa: PLC0415
 
     host, plan = invocation(context).host, policy_of(policy)
-    ship_pending(host, plan)
     try:
         for drill in conclude_broken(host, plan, now()):
             output.message(f"the drill {drill.drill} has never ended: recorded as failed")
     except PgdrError as error:
         output.message(str(error))  # a journal that somebody changed, or a full disk, must not silence the rest
-    ship_journal(host, plan)
-    try:
-        far.look(host, plan, now())
-    except PgdrError as error:
-        output.message(str(error))
-    found = status(host, plan)
+    found = work.look(host, plan, told=output.message)
     remember(host, found)
     target = metrics or host.metrics_file
     if target is not None:

@@ -38,18 +38,19 @@ class Status:
         return worst(self.checks)
 
 
-def status(config: HostConfig, policy: Policy, *, patient: bool = True) -> Status:
+def status(config: HostConfig, policy: Policy, facts: Facts | None = None, *, patient: bool = True) -> Status:
     """Look at the host and judge what is there.
 
     Args:
         config: this host.
         policy: what was promised.
+        facts: what was gathered already; else it is gathered now.
         patient: wait for a slow repository; see :func:`pgdr.status.facts.gather`.
 
     Raises:
         ConfigError: host configuration or state cannot be read.
     """
-    facts = gather(config, policy, patient=patient)
+    facts = facts or gather(config, policy, patient=patient)
     measures = measure(facts)
     checks = [
         *judge(facts, measures),
