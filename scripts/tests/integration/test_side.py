@@ -23,6 +23,9 @@ from pgdr.side import store
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import SiteFactory
 
+# A name that a restore point may bear has to be one that a recovery finds.
+_POINT = "it's 42 % \\new \"done\" ü"
+
 
 @pytest.fixture(scope="module")
 def world(new_site: SiteFactory) -> Iterator[World]:
@@ -61,9 +64,9 @@ def _make_past(world: World) -> None:
     world.mark("after lsn")
     world.targets["lsn"] = ["--target-lsn", lsn]
     world.mark("before name")
-    world.pgdr("restore-point", "release 42")
+    world.pgdr("restore-point", _POINT)
     world.mark("after name")
-    world.targets["name"] = ["--target-name", "release 42"]
+    world.targets["name"] = ["--target-name", _POINT]
     world.mark("before xid")
     xid = world.mark("at xid")
     world.mark("after xid")
@@ -312,9 +315,9 @@ def test_without_a_cap_only_when_told_so(world: World) -> None:
 
 def test_info_lists_the_restore_points(world: World) -> None:
     out = world.pgdr("info", "--repo", "1").stdout
-    assert "release 42" in out
+    assert _POINT in out
     document = json.loads(world.pgdr("info", "--repo", "1", "--output", "json").stdout)
-    assert [(point["name"], point["timeline"]) for point in document["restore_points"]] == [("release 42", 1)]
+    assert [(point["name"], point["timeline"]) for point in document["restore_points"]] == [(_POINT, 1)]
 
 
 def test_a_tablespace_that_the_backup_does_not_know_is_not_written_to(world: World) -> None:

@@ -122,7 +122,9 @@ def _target_options(plan: Plan) -> list[str]:
         return ["--type=lsn", f"--target={plan.recovery_lsn}", *options]
     if not target.inclusive:
         options.append("--target-exclusive")
-    return [f"--type={target.kind}", f"--target={target.value}", *options]
+    # pgBackRest writes it between quotes into PostgreSQL's configuration as it stands: a restore point may bear any name.
+    value = target.value.replace("\\", "\\\\").replace("'", "''")
+    return [f"--type={target.kind}", f"--target={value}", *options]
 
 
 def _restore_command(config: HostConfig, client: PgBackRest, plan: Plan) -> str:
