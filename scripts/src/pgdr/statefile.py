@@ -31,11 +31,13 @@ class StateFile(Generic[S]):
     Args:
         path: the file.
         model: its content; a missing file means the model's defaults.
+        remedy: what to do where the file is damaged.
     """
 
-    def __init__(self, path: Path, model: type[S]) -> None:
+    def __init__(self, path: Path, model: type[S], remedy: str = "move it away: pgdr makes it anew") -> None:
         self.path = path
         self._model = model
+        self._remedy = remedy
 
     def read(self) -> S:
         """Return what the file holds, or the defaults where there is none.
@@ -50,10 +52,7 @@ class StateFile(Generic[S]):
         except OSError as error:
             raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
         except (ValidationError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"{self.path} is not what pgdr wrote",
-                remedy="move it away and run pgdr verify; a hold in it must be added again",
-            ) from error
+            raise ConfigError(f"{self.path} is not what pgdr wrote", remedy=self._remedy) from error
 
     @contextmanager
     def change(self) -> Iterator[S]:

@@ -85,6 +85,24 @@ def test_the_first_incremental_becomes_a_full_one(
     assert not any(secret in text for secret in site.secrets)
 
 
+def test_what_can_be_restored_is_shown_though_the_journal_cannot_be_read(
+    host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    back_up(host, "full", repository=1)
+    whole = host.journal_path.read_bytes()
+    host.journal_path.write_bytes(b"no entry\n" + whole)
+    capfd.readouterr()
+    code = main(["--config", _file(host, tmp_path), "info", "--repo", "1", "--output", "json"])
+    out, err = capfd.readouterr()
+    assert code == ExitCode.FAILED
+    document = json.loads(out)
+    assert document["repositories"][0]["backups"]
+    assert document["restore_points"] is None
+    assert "the restore points are not known" in err
+    assert err.count("\n") == 1
+    host.journal_path.write_bytes(whole)
+
+
 def test_a_damaged_database_makes_a_backup_that_is_not_proven(site: Site, host: HostConfig) -> None:
     good = back_up(host, "full", repository=1).repositories[0]
     client = PgBackRest(host)

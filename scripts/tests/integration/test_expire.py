@@ -88,6 +88,23 @@ def test_a_hold_needs_a_set_and_a_reason(host: HostConfig, run: Run) -> None:
     assert run("hold", "add", first, "--reason", "again")[0] == ExitCode.REFUSED
     [hold] = run("hold", "list", "--output", "json")[1]
     assert (hold["label"], hold["reason"]) == (first, "litigation 2026-17")
+    assert run("hold", "release", first, "--reason", " ")[0] == ExitCode.REFUSED
+    assert len(run("hold", "list", "--output", "json")[1]) == 1
+
+
+def test_holds_that_cannot_be_read_stop_every_removal(host: HostConfig, run: Run) -> None:
+    before = PgBackRest(host).info(1).labels(1)
+    path = host.state_directory / "holds.json"
+    good = path.read_text()
+    path.write_text(good[:20])
+    try:
+        code, text = run("expire")
+    finally:
+        path.write_text(good)
+    assert code == ExitCode.CONFIG
+    assert "is not what pgdr wrote" in text
+    assert "add each again before the next pgdr expire" in text
+    assert PgBackRest(host).info(1).labels(1) == before
 
 
 def test_the_plan_names_what_goes_and_changes_nothing(host: HostConfig, run: Run) -> None:

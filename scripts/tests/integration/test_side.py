@@ -236,6 +236,11 @@ def test_one_database_alone(world: World) -> None:
         assert "before lsn" in world.rows("one")
         refused = world.pgdr("side", "connect", "one", "--database", "other", expect=ExitCode.REFUSED)
         assert "holds only erp" in refused.stderr
+        more = ["side", "start", "--uncapped", "--name", "one", *world.targets["lsn"]]
+        for asked in ([], ["--database", "other"]):
+            said = world.pgdr(*more, *asked, expect=ExitCode.REFUSED).stderr
+            assert "database erp alone" in said
+            assert "pgdr side stop one" in said
     finally:
         world.pgdr("side", "stop", "one")
 

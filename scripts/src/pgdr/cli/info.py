@@ -10,9 +10,10 @@ import typer
 from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.output import OutputFormat
-from pgdr.errors import ExitCode
+from pgdr.errors import ExitCode, PgdrError
 
 if TYPE_CHECKING:
+    from pgdr.hostconfig import HostConfig
     from pgdr.pgbackrest.info import Backup, Repository, StanzaInfo
     from pgdr.restorepoint import RestorePoint
 
@@ -32,29 +33,44 @@ def info(
     """Show the backups and the recoverable window of each repository.
 
     The exit code is not 0 when a repository cannot be read or holds no backup, and 5 when a backup has page
-    checksum errors; pgBackRest's own info command ends with 0 in all these cases.
+    checksum errors; pgBackRest's own info command ends with 0 in all these cases. Where this host's journal cannot
+    be read, all but the restore points is shown.
 
     \b
     Example:
       pgdr info --repo 2 --output json
     """
-    from pgdr import restorepoint  # noqa: PLC0415 - start-up time, see main
-    from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
+    from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415 - start-up time, see main
 
     host = invocation(context).host
     client = PgBackRest(host)
     places = {item.key: item.place for item in client.repositories}
     found = client.info(repo)
-    points = restorepoint.known(host)
+    points, unknown = _points(host)
     if output_format is OutputFormat.JSON:
-        output.json_result({**document(found, places), "restore_points": [_point(item) for item in points]})
+        named = None if unknown else [_point(item) for item in points]
+        output.json_result({**document(found, places), "restore_points": named})
     else:
         for repository in found.repo:
             _show(found, repository, places.get(repository.key, "?"))
         if points:
             rows = [(p.name, f"{p.at:%Y-%m-%d %H:%M:%S}", p.lsn, str(p.timeline)) for p in points]
             output.table(("restore point", "made (UTC)", "LSN", "timeline"), rows, right=frozenset({"timeline"}))
-    raise typer.Exit(_verdict(found))
+    code = _verdict(found)
+    if unknown:
+        output.error(f"the restore points are not known: {unknown}")
+        code = code or int(unknown.exit_code)
+    raise typer.Exit(code)
+
+
+def _points(host: HostConfig) -> tuple[list[RestorePoint], PgdrError | None]:
+    """The restore points; a journal that cannot be read must not hide what can be restored."""
+    from pgdr import restorepoint  # noqa: PLC0415 - start-up time, see main
+
+    try:
+        return restorepoint.known(host), None
+    except PgdrError as error:
+        return [], error
 
 
 def _point(item: RestorePoint) -> dict[str, Any]:

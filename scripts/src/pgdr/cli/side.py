@@ -91,7 +91,7 @@ def start(
         require_launchable(uncapped=uncapped)
         state = store.load(host, store.checked_name(name))
         if state is not None:
-            _require_same(state, repo, target.text, backup_set)
+            _require_same(state, repo, target.text, backup_set, database or [])
         else:
             options = SideOptions(
                 name=name,
@@ -126,12 +126,14 @@ def start(
     _show_one(host, state, output_format)
 
 
-def _require_same(state: SideState, repo: int, target_text: str, backup_set: str) -> None:
+def _require_same(state: SideState, repo: int, target_text: str, backup_set: str, databases: list[str]) -> None:
     plan = state.plan
-    if plan.repository == repo and plan.target.text == target_text and backup_set in ("", plan.backup_label):
+    holds = not plan.databases or set(plan.databases) == set(databases)
+    if holds and plan.repository == repo and plan.target.text == target_text and backup_set in ("", plan.backup_label):
         return
+    only = f", database {', '.join(plan.databases)} alone" if plan.databases else ""
     raise RefusedError(
-        f"side instance {state.name} exists and stands for {plan.target.text} of repository {plan.repository}",
+        f"side instance {state.name} exists and stands for {plan.target.text} of repository {plan.repository}{only}",
         remedy=f"give another --name, or remove it: pgdr side stop {state.name}",
     )
 
@@ -159,8 +161,12 @@ def _watched(host: HostConfig, name: str) -> SideState:
 
 
 def _ended(state: SideState, condition: str) -> PgdrError:
-    message = state.failure or f"the process of side instance {state.name} was {condition}"
-    return OperationFailedError(message, remedy="run the same command again: it goes on")
+    if not state.failure:
+        message = f"the process of side instance {state.name} was {condition}"
+        return OperationFailedError(message, remedy="run the same command again: it goes on")
+    # What it says may never change: a target that is nowhere, a database that the backup has not.
+    remedy = f"run the same command again: it goes on; to ask for something else, first: pgdr side stop {state.name}"
+    return OperationFailedError(state.failure, remedy=remedy)
 
 
 def _progress_line(state: SideState) -> str:

@@ -132,7 +132,7 @@ def marks_path(config: HostConfig) -> Path:
 
 def marks_file(config: HostConfig) -> StateFile[Marks]:
     """The marks of this host's sets."""
-    return StateFile(marks_path(config), Marks)
+    return StateFile(marks_path(config), Marks, "move it away and run pgdr verify, which marks anew what is good")
 
 
 def record_verified(

@@ -42,9 +42,16 @@ class Holds(State):
         return {h.label: f"{h.reason} ({h.person})" for h in self.holds if h.place in {"", place}}
 
 
+# Moved away, it means that nothing is held: nobody may be told so without the word that the holds are to come back.
+_DAMAGED = (
+    "nothing is removed while it is so; pgdr journal list --operation 'hold add' says what was held: move the file away "
+    "and add each again before the next pgdr expire"
+)
+
+
 def holds_file(config: HostConfig) -> StateFile[Holds]:
     """The holds of this host."""
-    return StateFile(config.state_directory / "holds.json", Holds)
+    return StateFile(config.state_directory / "holds.json", Holds, _DAMAGED)
 
 
 def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str = "") -> Hold:
@@ -53,8 +60,7 @@ def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str
     Raises:
         RefusedError: it is held already, or there is no reason.
     """
-    if not reason.strip():
-        raise RefusedError("a hold needs a reason", remedy="--reason 'litigation 2026-17'")
+    _require_reason("a hold", reason, "litigation 2026-17")
     made = Hold(label=label, place=place, reason=reason.strip(), person=actor(), at=at)
     with holds_file(config).change() as state:
         if any(hold.label == label and hold.place in {"", place} for hold in state.holds):
@@ -68,8 +74,9 @@ def release(config: HostConfig, label: str, reason: str) -> list[Hold]:
     """Release all holds of a label.
 
     Raises:
-        RefusedError: it is not held.
+        RefusedError: it is not held, or there is no reason.
     """
+    _require_reason("a release", reason, "case closed")
     with holds_file(config).change() as state:
         released = [hold for hold in state.holds if hold.label == label]
         if not released:
@@ -78,6 +85,11 @@ def release(config: HostConfig, label: str, reason: str) -> list[Hold]:
     for hold in released:
         _record(config, "hold release", hold, released_because=reason)
     return released
+
+
+def _require_reason(what: str, reason: str, example: str) -> None:
+    if not reason.strip():
+        raise RefusedError(f"{what} needs a reason", remedy=f"--reason '{example}'")
 
 
 def _record(config: HostConfig, operation: str, hold: Hold, **more: str) -> None:

@@ -44,7 +44,10 @@ def journal_copy_check(config: HostConfig, policy: Policy, now: datetime) -> lis
                 remedy=f"add a repository of type s3, or keep copies of {config.journal_path} elsewhere",
             )
         ]
-    return [_age(config.journal_path, copied, now)]
+    try:
+        return [_age(config.journal_path, copied, now)]
+    except OSError:
+        return []  # that it cannot be read is a finding already
 
 
 def _age(path: Path, copied: JournalCopied, now: datetime) -> Check:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pgdr.archive.bucket import Bucket, client_of
+from pgdr.errors import ConfigError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.repository import S3Repository
 from pgdr.statefile import State
@@ -157,6 +158,13 @@ class ChainCopy:
 
 
 def entries_in(path: Path) -> int:
-    """How many whole entries a chain's file has."""
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.endswith(b"\n"))
+    """How many whole entries a chain's file has.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return sum(1 for line in file if line.endswith(b"\n"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy="run as postgres") from error
