@@ -116,13 +116,35 @@ class Engine:
 
     def reads(self, key: str, moment: datetime) -> bool:
         """Whether an info file of a moment can be decrypted and is one."""
+        return "backrest-checksum=" in (self._text(key, moment) or "")
+
+    def altered(self, key: str, since: datetime | None = None) -> list[Version]:
+        """The newest versions of a file without a checksum in its key that say something else than its first one.
+
+        Bytes tell nothing: the same text is encrypted to others each time, of the same length.
+        """
+        written = [version for version in self.history.of(key) if not version.marker]
+        if not written or all(version.same_content(written[0]) for version in written):
+            return []
+        first, found = written[0], []
+        said = self._text(key, first.second)
+        for version in reversed(written[1:]):
+            if since is not None and version.at <= since:
+                break
+            if version.size == first.size and said is not None and self._text(key, version.second) == said:
+                break  # what came before it is undone
+            found.append(version)
+        return found
+
+    def _text(self, key: str, moment: datetime) -> str | None:
+        """What a file of a moment says; ``None`` where it cannot be read."""
         path = key.removeprefix(self.history.layout.repository)
         try:
-            return "backrest-checksum=" in self.client.read_file(path, self.repository, as_of=moment)
+            return self.client.read_file(path, self.repository, as_of=moment)
         except UnreachableError:
             raise
         except (PgdrError, UnicodeDecodeError):
-            return False
+            return None
 
     def now(self) -> tuple[Backup, ...] | None:
         """The sets that can be read now."""
@@ -151,7 +173,11 @@ def examine(
     told(f"{len(history.keys)} objects with {versions} versions; looking at what was done to them")
     found = [
         one
-        for one in (*suspects(history, engine.listed, since), *_unreadable(place, history, engine, since))
+        for one in (
+            *suspects(history, engine.listed, since),
+            *_unreadable(place, history, engine, since),
+            *_altered(history, engine, since),
+        )
         if since is None or one.at > since
     ]
     findings = Findings(place.name, len(history.keys), versions, groups_of(found), now=engine.now())
@@ -190,6 +216,16 @@ def _unreadable(place: Place, history: History, engine: Engine, since: datetime 
             if not well:
                 found.append(Suspect(Deed.UNREADABLE, version.at, key, describe(history, key)))
     return found
+
+
+def _altered(history: History, engine: Engine, since: datetime | None) -> list[Suspect]:
+    """Histories and labels in the archive that say something else than they did."""
+    return [
+        Suspect(Deed.OVERWRITTEN, version.at, key, describe(history, key))
+        for key in history.keys
+        if history.without_sum(key)
+        for version in engine.altered(key, since)
+    ]
 
 
 def _begins_well(place: Place, version: Version) -> bool:

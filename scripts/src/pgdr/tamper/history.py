@@ -97,6 +97,16 @@ class History:
         name = found["name"]
         return name if name.endswith(".history") else name[:24]
 
+    def without_sum(self, key: str) -> bool:
+        """Whether it is a file of the archive whose key holds no checksum: a timeline's history, a backup's label.
+
+        pgBackRest writes these anew with every attempt to archive them, and where one repository fails there are many.
+        """
+        if not key.startswith(self.layout.wal):
+            return False
+        found = _WAL.match(key.removeprefix(self.layout.wal))
+        return found is not None and found["name"].endswith((".history", ".backup"))
+
     def is_info(self, key: str) -> bool:
         """Whether it is one of the files that everything else is found by."""
         return key in self.info_keys

@@ -69,7 +69,8 @@ def plan_rebuild(history: History, client: PgBackRest, place: Place, as_of: date
     Raises:
         RefusedError: it could not be read at that moment, or held no backup.
     """
-    sets = Engine(client, place.repository, history).listed(as_of)
+    engine = Engine(client, place.repository, history)
+    sets = engine.listed(as_of)
     if not sets:
         raise RefusedError(
             f"{place.name} held no readable backup at {as_of:%Y-%m-%d %H:%M:%S}Z",
@@ -84,7 +85,10 @@ def plan_rebuild(history: History, client: PgBackRest, place: Place, as_of: date
         if then is None:
             if now is None:
                 continue
-            untouched = all(version.same_content(now) for version in history.of(key))
+            if history.without_sum(key):
+                untouched = not engine.altered(key)
+            else:
+                untouched = all(version.same_content(now) for version in history.of(key))
             if history.wal_of(key) is not None and untouched:
                 later.append(key)
             else:

@@ -1,9 +1,9 @@
 """What pgBackRest itself never does to its repository, seen from the versions of its objects alone.
 
-It overwrites the info files, and the manifest of a backup that is not whole yet, and nothing else: a WAL segment's
-key holds its checksum, and a set is written once. It removes sets only after it has taken them out of ``backup.info``,
-sets that never became whole, and WAL that no listed set needs. A thief who runs pgBackRest's own ``expire`` cannot be
-told from it; what disappeared is listed all the same.
+It overwrites the info files, the manifest of a backup that is not whole yet, and histories and labels in the archive
+with the same text, and nothing else: a WAL segment's key holds its checksum, and a set is written once. It removes sets
+only after it has taken them out of ``backup.info``, sets that never became whole, and WAL that no listed set needs. A
+thief who runs pgBackRest's own ``expire`` cannot be told from it; what disappeared is listed all the same.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def describe(history: History, key: str) -> str:
 
 def _may_change(history: History, version: Version) -> bool:
     """Whether another version may follow the first."""
-    if history.is_info(version.key):
+    if history.is_info(version.key) or history.without_sum(version.key):
         return True  # whether its content is still pgBackRest's is asked elsewhere
     label = history.label_of(version.key)
     if label is None:

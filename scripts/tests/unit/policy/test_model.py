@@ -35,6 +35,18 @@ def test_the_sound_policy_is_taken(document: dict[str, Any], schema_problems: Sc
     assert schema_problems(document) == []
 
 
+@pytest.mark.parametrize(("path", "value"), [("key_age_warning", "90d"), ("longest_key_age", "2w")])
+def test_people_are_told_of_a_key_before_it_is_too_old(spoiled: Spoiled, path: str, value: str) -> None:
+    with pytest.raises(PolicyError, match=r"key_age_warning .* is not shorter than longest_key_age"):
+        parse_policy(spoiled({f"compliance.{path}": value}))
+
+
+@pytest.mark.parametrize("account", ["210987654321", ""])
+def test_a_role_of_aws_and_one_of_a_server_without_accounts_are_taken(spoiled: Spoiled, account: str) -> None:
+    role = f"arn:aws:iam::{account}:role/erp-side-reader"
+    assert parse_policy(spoiled({"repositories.1.reader_role": role})).s3_repositories[0].reader_role == role
+
+
 def test_a_policy_cannot_be_changed(document: dict[str, Any]) -> None:
     policy = parse_policy(document)
     with pytest.raises(ValidationError):
@@ -51,6 +63,10 @@ def test_the_policy_that_is_shown_is_the_same_policy(document: dict[str, Any], s
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("repositories.1.reader_role", "erp-side-reader"),
+        ("repositories.1.reader_role", "arn:aws:iam::12:role/reader"),
+        ("repositories.1.reader_role", "arn:aws:iam::210987654321:user/reader"),
+        ("repositories.1.reader_role", "arn:aws:iam::210987654321:role/a b"),
         ("cluster.name", "ERP"),
         ("cluster.name", "erp prod"),
         ("cluster.name", "erp-prod\n"),

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pgdr.errors import RefusedError
 from pgdr.pgbackrest.info import Backup
 from pgdr.policy.cloud import Layout
-from pgdr.tamper.examine import groups_of
+from pgdr.tamper.examine import Engine, groups_of
 from pgdr.tamper.history import History, Version
 from pgdr.tamper.suspects import Deed, needed, suspects
+
+if TYPE_CHECKING:
+    from pgdr.pgbackrest.client import PgBackRest
 
 _LAYOUT = Layout(repository="pgbackrest/", stanza="erp")
 _T0 = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 _FULL, _NEXT = "20261124-020000F", "20261125-020000F"
 _SEGMENT = "pgbackrest/archive/erp/16-1/0000000100000000/000000010000000000000005-" + "a" * 40 + ".zst"
+_LABEL = "pgbackrest/archive/erp/16-1/0000000100000000/000000010000000000000005.00000028.backup"
 _numbers = count(1)
 
 
@@ -56,6 +63,12 @@ _BACKUP = f"{_LAYOUT.backups}{_FULL}/"
         ],
         # a set that never became whole is cleaned away
         [_v(f"{_BACKUP}bundle/1", 1), _v(f"{_BACKUP}bundle/1", 60, marker=True)],
+        # histories and labels are written anew with every attempt; what they say is looked at elsewhere
+        [
+            _v("pgbackrest/archive/erp/16-1/00000002.history", 1),
+            _v("pgbackrest/archive/erp/16-1/00000002.history", 2, "b"),
+        ],
+        [_v(_LABEL, 1), _v(_LABEL, 2, "b")],
         # the same request twice
         [_v(_SEGMENT, 1), _v(_SEGMENT, 1.1)],
     ],
@@ -151,3 +164,50 @@ def test_deeds_are_put_together() -> None:
     )
     (group,) = groups_of(found)
     assert (group.what, group.count, group.last - group.first) == ("WAL", 3, timedelta(minutes=2))
+
+
+class _Said:
+    """The engine, for what files said at a moment: minutes after the beginning to text."""
+
+    def __init__(self, texts: dict[float, str]) -> None:
+        self.texts = texts
+        self.asked = 0
+
+    def read_file(self, _path: str, _repository: int, *, as_of: datetime) -> str:
+        self.asked += 1
+        text = self.texts[(as_of - _T0).total_seconds() / 60]
+        if not text:
+            raise RefusedError("cannot be decrypted")
+        return text
+
+
+@pytest.mark.parametrize(
+    ("texts", "altered"),
+    [
+        ({1: "label", 2: "label", 3: "label"}, []),
+        ({1: "label", 2: "label", 3: "lied"}, [3]),
+        ({1: "label", 2: "lied", 3: ""}, [3, 2]),  # the newest is noise to the engine
+        ({1: "label", 2: "lied", 3: "label"}, []),  # it was undone
+    ],
+)
+def test_a_label_that_says_something_else_is_found_whatever_its_bytes(
+    texts: dict[float, str], altered: list[int]
+) -> None:
+    history = History(_LAYOUT, [_v(_LABEL, minutes, etag) for minutes, etag in ((3, "c"), (2, "b"), (1, "a"))])
+    said = _Said(texts)
+    found = Engine(cast("PgBackRest", said), 1, history).altered(_LABEL)
+    assert [(version.at - _T0).total_seconds() / 60 for version in found] == altered
+
+
+def test_thousands_of_attempts_to_archive_a_history_cost_two_questions() -> None:
+    versions = [_v(_LABEL, minutes / 60, str(minutes)) for minutes in range(2000, 0, -1)]
+    said = _Said({minutes / 60: "label" for minutes in range(1, 2001)})
+    assert Engine(cast("PgBackRest", said), 1, History(_LAYOUT, versions)).altered(_LABEL) == []
+    assert said.asked == 2
+
+
+def test_another_length_needs_no_question() -> None:
+    first, second = _v(_LABEL, 1), replace(_v(_LABEL, 2, "b"), size=11)
+    said = _Said({1: "label"})
+    assert Engine(cast("PgBackRest", said), 1, History(_LAYOUT, [second, first])).altered(_LABEL) == [second]
+    assert said.asked == 1
