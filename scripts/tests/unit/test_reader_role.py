@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from moto import mock_aws
 
-from pgdr.errors import ConfigError, UnreachableError
+from pgdr.errors import ConfigError, OperationFailedError, UnreachableError
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.repositories import AccessKey, access_key
@@ -103,7 +104,11 @@ def test_a_server_that_does_not_answer_is_one_line(host: HostConfig, repository:
         AssumedRole(host, changed, "pgdr-side-past").key()
 
 
-def test_the_configuration_holds_one_repository_and_the_readers_key(host: HostConfig, tmp_path: Path) -> None:
+def test_the_configuration_holds_one_repository_and_the_readers_key(
+    host: HostConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_EVERY_SECONDS", "_AFTER_FAILURE_SECONDS"):
+        monkeypatch.setattr(reader, name, 0.0)
     keys = host.pgbackrest_config.parent / "reader-credentials.conf"
     keys.write_text("[global]\nrepo2-s3-key=reader\nrepo2-s3-key-secret=its-secret\n")
     client = PgBackRest(host)
@@ -118,7 +123,7 @@ def test_the_configuration_holds_one_repository_and_the_readers_key(host: HostCo
         assert file.stat().st_mode & 0o777 == 0o600
         # The role pgbackrest brings another key while the instance stands.
         keys.write_text("[global]\nrepo2-s3-key=next\nrepo2-s3-key-secret=its-secret\n")
-        made.renew()
+        made.keep()
         assert access_key(file, "erp", 2) == AccessKey("next", "its-secret")
         # It takes the key away: what the instance has is kept, and whoever must have another one hears of it.
         keys.unlink()
@@ -136,6 +141,40 @@ def test_a_repository_on_a_disk_needs_no_key_and_the_cloud_s_is_left_out(host: H
         assert "local-pass" in text
         assert not [word for word in ("own-key", "own-secret", "cloud-pass", "repo2") if word in text]
     assert list(tmp_path.glob("asking-*")) == []
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])
+def test_the_role_is_taken_on_in_the_region_that_the_host_works_with(
+    host: HostConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    """After a recovery from the copy the first region may be gone."""
+    source = yaml.safe_load(Path("inventories/production/group_vars/all/policy.yml").read_text())
+    source["recovery_policy"]["repositories"][1]["reader_role"] = ROLE
+    host.policy_path.write_text(yaml.safe_dump(source))
+    with host.pgbackrest_config.open("a") as config:
+        config.write(f"[global]\nrepo2-s3-region={region}\n")
+    client = PgBackRest(host)
+    assert reader.means_of(client, 2) is Means.ROLE
+    asked: list[str] = []
+    original = AssumedRole.__init__
+
+    def begun(self: AssumedRole, config: HostConfig, named: S3Repository, session: str) -> None:
+        asked.append(named.region)
+        original(self, config, named, session)
+
+    monkeypatch.setattr(AssumedRole, "__init__", begun)
+    with reader.reading(client, 2, tmp_path / "past", Means.ROLE) as made:
+        assert asked == [region]
+        assert made.key is not None
+        assert made.key.token
+        assert f"repo2-s3-token={made.key.token}" in made.client.config.pgbackrest_config.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(host: HostConfig) -> None:
+    client = PgBackRest(host.model_copy(update={"run_directory": Path("/nonexistent")}))
+    with pytest.raises(OperationFailedError, match="/nonexistent cannot be written"), reader.asking(client, 1):
+        pass
 
 
 def test_without_a_reader_it_is_the_hosts_own_configuration(host: HostConfig, tmp_path: Path) -> None:

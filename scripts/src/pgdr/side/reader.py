@@ -11,21 +11,23 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pgdr.errors import ConfigError, PgdrError
+from pgdr.errors import ConfigError, OperationFailedError, PgdrError
 from pgdr.files import write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.faults import PgBackRestError
-from pgdr.pgbackrest.repositories import READER_FILE, AccessKey, cut_down, reader_key
+from pgdr.pgbackrest.repositories import READER_FILE, AccessKey, configured, cut_down, reader_key
 from pgdr.policy.load import load_policy
 from pgdr.policy.repository import S3Repository
 from pgdr.side.model import Means
 
 _log = logging.getLogger(__name__)
 _EVERY_SECONDS = 30.0
+# A quarter of an hour is left then, and the log has a day's lines of it otherwise.
+_AFTER_FAILURE_SECONDS = 300.0
 
 _Keys = Callable[[], AccessKey | None]
 
@@ -57,7 +59,7 @@ class _OwnReader(Reader):
     def __init__(self, host: HostConfig, repository: int, path: Path, keys: _Keys) -> None:
         super().__init__(PgBackRest(host.model_copy(update={"pgbackrest_config": path})), keys())
         self._host, self._repository, self._path, self._keys = host, repository, path, keys
-        self._looked = time.monotonic()
+        self._next = time.monotonic() + _EVERY_SECONDS
         self._write()
 
     def renew(self) -> None:
@@ -67,12 +69,13 @@ class _OwnReader(Reader):
             self._write()
 
     def keep(self) -> None:
-        if time.monotonic() - self._looked < _EVERY_SECONDS:
+        if time.monotonic() < self._next:
             return
-        self._looked = time.monotonic()
+        self._next = time.monotonic() + _EVERY_SECONDS
         try:
             self.renew()
         except PgdrError as error:
+            self._next = time.monotonic() + _AFTER_FAILURE_SECONDS
             _log.warning("the reader's key could not be renewed: %s", error)
 
     def _write(self) -> None:
@@ -95,11 +98,16 @@ def means_of(client: PgBackRest, repository: int) -> Means:
 
 
 def _with_role(config: HostConfig, repository: int) -> S3Repository | None:
-    """The repository, where the policy names a role that reads it."""
+    """The repository, where the policy names a role that reads it, in the region that this host works with."""
     if not config.policy_path.exists():
         return None
-    named = load_policy(config.policy_path).s3_repositories
-    return next((one for one in named if one.id == repository and one.reader_role is not None), None)
+    for named in load_policy(config.policy_path).s3_repositories:
+        if named.id == repository and named.reader_role is not None:
+            copy = named.as_replica()
+            regions = [one.region for one in configured(config.pgbackrest_config, config.stanza) if one.key == named.id]
+            # A host that was recovered from the copy: the first region may be gone, and its keys' server with it.
+            return copy if copy is not None and [copy.region] == regions else named
+    return None
 
 
 @contextmanager
@@ -126,7 +134,8 @@ def reading(client: PgBackRest, repository: int, folder: Path, means: Means) -> 
         with _explained(means):
             yield _OwnReader(client.config, repository, place / "pgbackrest.conf", keys)
     finally:
-        shutil.rmtree(place)
+        with suppress(FileNotFoundError):  # whoever removes the instance may have been quicker
+            shutil.rmtree(place)
 
 
 def _keys(config: HostConfig, repository: int, means: Means, name: str) -> _Keys:
@@ -160,10 +169,12 @@ def asking(client: PgBackRest, repository: int) -> Iterator[Reader]:
     Raises:
         PgdrError: see :func:`reading`.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="asking-", dir=client.config.run_directory) as folder,
-        reading(client, repository, Path(folder), means_of(client, repository)) as reader,
-    ):
+    run = client.config.run_directory
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="asking-", dir=run)
+    except OSError as error:
+        raise OperationFailedError(f"{run} cannot be written: {error.strerror}", remedy="run as postgres") from error
+    with folder as name, reading(client, repository, Path(name), means_of(client, repository)) as reader:
         yield reader
 
 
