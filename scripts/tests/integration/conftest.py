@@ -337,14 +337,33 @@ class Site:
     Attributes:
         cluster: the cluster.
         folder: everything of pgBackRest.
+        engine: its program.
         compress: how files are compressed.
         secrets: the passphrases of the two repositories.
     """
 
     cluster: Cluster
     folder: Path
+    engine: str
     compress: str = "lz4"
     secrets: tuple[str, str] = ("planted-cipher-one", "planted-cipher-two")
+
+    def prepare(self, repositories: Path | None = None) -> str:
+        """Make the folders, or take another site's repositories, and return pgBackRest's command."""
+        owner = self.cluster.folder.stat()
+        for name in ("etc/conf.d", "lock", "spool", "run"):
+            (self.folder / name).mkdir(parents=True)
+        for name in ("repo1", "repo2"):
+            if repositories is None:
+                (self.folder / name).mkdir()
+            else:
+                (self.folder / name).symlink_to(repositories / name)
+        self.owned(self.folder)
+        wrapper = self.folder / "pgbackrest"
+        wrapper.write_text(_ENGINE_WRAPPER.format(uid=owner.st_uid, gid=owner.st_gid, engine=self.engine))
+        wrapper.chmod(0o755)
+        self.configure()
+        return f"{wrapper} --config={self.folder}/etc/pgbackrest.conf --config-path={self.folder}/etc --stanza=erp"
 
     def configure(self, *, start_fast: str = "y", secrets: tuple[str, str] | None = None) -> None:
         """Write pgBackRest's configuration."""
@@ -437,22 +456,13 @@ def new_site(new_cluster: ClusterFactory) -> SiteFactory:
         if engine is None:
             pytest.skip("needs pgBackRest 2.46 or newer (make test brings it)")
         cluster = new_cluster(version, start=False)
-        site = Site(cluster, cluster.folder / "site", compress)
-        owner = cluster.folder.stat()
-        for name in ("etc/conf.d", "repo1", "repo2", "lock", "spool", "run"):
-            folder = site.folder / name
-            folder.mkdir(parents=True)
-            os.chown(folder, owner.st_uid, owner.st_gid)
-        wrapper = site.folder / "pgbackrest"
-        wrapper.write_text(_ENGINE_WRAPPER.format(uid=owner.st_uid, gid=owner.st_gid, engine=engine))
-        wrapper.chmod(0o755)
-        site.configure()
-        push = f"{wrapper} --config={site.folder}/etc/pgbackrest.conf --config-path={site.folder}/etc --stanza=erp"
+        site = Site(cluster, cluster.folder / "site", engine, compress)
+        push = site.prepare()
         cluster.initialise()
         archiving = {"archive_mode": "on", "archive_command": f"'{push} archive-push %p'"}
         cluster.configure({**archiving, **(settings or {})})
         cluster.start()
-        subprocess.run([str(wrapper), *push.split()[1:], "stanza-create"], check=True, capture_output=True)
+        subprocess.run([*push.split(), "stanza-create"], check=True, capture_output=True)
         return site
 
     return make

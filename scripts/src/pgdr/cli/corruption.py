@@ -80,7 +80,7 @@ def examine(
     host = invocation(context).host
     options = _options(database, heapallindexed, install_extensions, server_log, jobs, pages=pages)
     folder = Evidence(evidence, host) if evidence is not None else None
-    findings = work(host, PgBackRest(host), options, evidence=folder, told=_told()).findings
+    findings = work(host, PgBackRest(host), options, evidence=folder, told=progress()).findings
     Journal(host.journal_path, host.cluster_name).append(
         operation="corruption examine",
         result="ok" if findings.clean else "not proven",
@@ -93,9 +93,11 @@ def examine(
     if output_format is OutputFormat.JSON:
         output.json_result({**findings.document(), "evidence": str(evidence) if evidence is not None else None})
     else:
-        _show(findings, host)
+        show_findings(findings, host)
         if evidence is not None:
             output.result(f"evidence is in {evidence}")
+        if not findings.clean:
+            output.result("cure it: pgdr corruption cure --plan")
     if not findings.clean:
         raise typer.Exit(int(ExitCode.NOT_PROVEN))
 
@@ -151,7 +153,7 @@ def cure(
             remedy=f"type --confirm {host.cluster_name}; nothing was changed",
         )
     wish = work.Wish(repository=repo, whole_cluster=whole_cluster, lock_timeout=lock_timeout, wait=wait)
-    decided = work.make_plan(host, client, options, wish, told=_told())
+    decided = work.make_plan(host, client, options, wish, told=progress())
     if output_format is OutputFormat.TABLE:
         _show_plan(decided, host)
     if plan:
@@ -171,7 +173,7 @@ def cure(
             f"{confirm!r} is not the name of this cluster" if confirm else "nobody has confirmed it",
             remedy=f"look at it with --plan, then add --confirm {host.cluster_name}; nothing was changed",
         )
-    done = work.cure(host, client, options, wish, decided, told=_told())
+    done = work.cure(host, client, options, wish, decided, told=progress())
     if output_format is OutputFormat.JSON:
         output.json_result(done.document())
     else:
@@ -200,7 +202,7 @@ def _options(
     )
 
 
-def _told() -> Callable[[str], None]:
+def progress() -> Callable[[str], None]:
     """Say what is done now, and how far the pages are from time to time."""
     import time  # noqa: PLC0415 - with the rest
 
@@ -215,7 +217,8 @@ def _told() -> Callable[[str], None]:
     return told
 
 
-def _show(findings: Findings, host: HostConfig) -> None:
+def show_findings(findings: Findings, host: HostConfig) -> None:
+    """Write what an examination found, for a person."""
     output.result(f"cluster {host.cluster_name} in {host.data_directory}: {findings.server}")
     if findings.damages:
         output.table(
@@ -241,7 +244,7 @@ def _show(findings: Findings, host: HostConfig) -> None:
     for line in findings.log[-_LOG_SHOWN:]:
         output.result(f"log: {line}")
     for line in findings.standbys:
-        output.result(f"standby: {line}; it may be whole: playbooks/README.md, Data is damaged")
+        output.result(f"standby: {line}; it may be whole: pgdr standby examine there, playbooks/promote-standby.yml")
     for line in findings.harmless:
         output.result(f"harmless: {line}")
     for line in findings.unseen:
@@ -251,11 +254,10 @@ def _show(findings: Findings, host: HostConfig) -> None:
         output.result(f"no damage was found: {read}")
     else:
         output.result(f"{len(findings.damages)} things are damaged; {read}")
-        output.result("cure it: pgdr corruption cure --plan")
 
 
 def _show_plan(plan: CurePlan, host: HostConfig) -> None:
-    _show(plan.findings, host)
+    show_findings(plan.findings, host)
     for number, step in enumerate(plan.steps, start=1):
         output.result(f"step {number}: {step.line}")
     for line in plan.blockers:

@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "side": "pgdr.cli.side",
     "repository": "pgdr.cli.repository",
     "corruption": "pgdr.cli.corruption",
+    "standby": "pgdr.cli.standby",
     "restore-point": "pgdr.cli.restore_point",
     "cleanup": "pgdr.cli.cleanup",
     "tenant": "pgdr.cli.tenant",

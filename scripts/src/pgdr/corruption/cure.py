@@ -186,7 +186,7 @@ def _plan_cluster(config: HostConfig, client: PgBackRest, wish: Wish, plan: Cure
         return
     line = f"stop the server, archive all its WAL, restore {source}; what stands there is set aside"
     if plan.findings.standbys:
-        line += f" (or promote a standby instead: {plan.findings.standbys[0]})"
+        line += f" (or promote a standby instead, playbooks/promote-standby.yml: {plan.findings.standbys[0]})"
     plan.steps.append(Step(Cure.CLUSTER, tuple(plan.findings.damages), line))
 
 

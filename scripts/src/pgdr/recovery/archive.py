@@ -16,7 +16,8 @@ import zstandard
 from pgdr import process
 from pgdr.errors import NotProvenError, OperationFailedError
 from pgdr.pgbackrest.faults import error_for
-from pgdr.recovery.lsn import Segment, parse_lsn
+from pgdr.recovery.history import parse_history
+from pgdr.recovery.lsn import Segment
 
 WAL_FOLDER = re.compile(r"[0-9A-F]{16}")
 SEGMENT_FILE = re.compile(r"([0-9A-F]{24})-([0-9a-f]{40})(\.(?:gz|bz2|zst|lz4))?")
@@ -84,8 +85,7 @@ class WalArchive:
             return {}
         name = f"{timeline:08X}.history"
         done = process.run(self._reader.command("repo-get", self._option, f"{self.root}/{name}"))
-        pairs = (line.split()[:2] for line in done.stdout.splitlines() if line.strip() and not line.startswith("#"))
-        return {int(parent): parse_lsn(position) for parent, position in pairs}
+        return parse_history(done.stdout)
 
     def timelines(self) -> tuple[list[str], set[int]]:
         """The folders of segments, sorted, and the timelines that have a history file.

@@ -151,20 +151,31 @@ class ArchiveReader:
         with tempfile.TemporaryDirectory(prefix="pgdr-wal-") as scratch:
             path = self._archive.fetch(archived, Path(scratch) / name)
             segment = Segment.parse(name, path.stat().st_size)
-            # pg_waldump exits 1 at the end of a lone segment: it cannot know that this is the end.
-            done = process.run(
-                [str(self._waldump), str(path)], allowed=lambda _: True, env={"TZ": "UTC", "LC_ALL": "C"}
-            )
-            record: int | None = None
-            commit: datetime | None = None
-            for position, description in _records(done.stdout):
-                record = position
-                found = _COMMIT.match(description)
-                if found:
-                    commit = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
-            if record is None and "first record" not in done.stderr:
-                raise OperationFailedError(f"archived segment {name} cannot be read: {done.tail}")
+            try:
+                record, commit = last_in(self._waldump, path)
+            except OperationFailedError as error:
+                raise OperationFailedError(f"archived segment {name} cannot be read: {error.message}") from error
         return segment, record, commit
+
+
+def last_in(waldump: Path, path: Path) -> tuple[int | None, datetime | None]:
+    """Position of the last complete record of a segment's file, and time of its last commit or abort.
+
+    Raises:
+        OperationFailedError: it cannot be read.
+    """
+    # pg_waldump exits 1 at the end of a lone segment: it cannot know that this is the end.
+    done = process.run([str(waldump), str(path)], allowed=lambda _: True, env={"TZ": "UTC", "LC_ALL": "C"})
+    record: int | None = None
+    commit: datetime | None = None
+    for position, description in _records(done.stdout):
+        record = position
+        found = _COMMIT.match(description)
+        if found:
+            commit = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+    if record is None and "first record" not in done.stderr:
+        raise OperationFailedError(done.tail)
+    return record, commit
 
 
 def first_missing(present: Collection[Segment], first: int, last: int, limits: Mapping[int, int]) -> int | None:

@@ -1,0 +1,146 @@
+"""What a standby says of itself: whose it is, how far it has replayed, and whether its primary still speaks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pgdr.corruption.examine import Options, examine
+from pgdr.corruption.model import Findings
+from pgdr.errors import RefusedError
+from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.postgres.connection import Connection, TupleRow, connected
+from pgdr.postgres.facts import ServerFacts, one, server_facts
+from pgdr.recovery.lsn import parse_lsn
+
+Told = Callable[[str], None]
+
+EXAMINED = "standby examine"
+#: Damage comes with time: what was clean longer ago says little.
+EXAMINATION_COUNTS = timedelta(hours=24)
+# A receiver that has heard nothing for as long has lost its primary, whatever its state says.
+_SPEAKS_WITHIN = timedelta(seconds=20)
+_STANDING = """
+select pg_is_wal_replay_paused(), coalesce(pg_last_wal_replay_lsn(), '0/0')::text, pg_last_xact_replay_timestamp(),
+       current_setting('recovery_min_apply_delay'), current_setting('restore_command'),
+       current_setting('archive_mode'), current_setting('synchronous_standby_names')
+"""
+_RECEIVER = """
+select coalesce(sender_host, 'a local socket'), clock_timestamp() - coalesce(last_msg_receipt_time, '-infinity')
+from pg_stat_wal_receiver where status = 'streaming'
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A standby at one moment.
+
+    Attributes:
+        facts: identity, timeline and clock.
+        paused: its replay was paused by somebody.
+        replayed: end of the last record that it has replayed.
+        last_commit_at: time of the last commit that it has replayed.
+        delay: how long it holds commits back, as PostgreSQL writes it.
+        restore_command: how it fetches archived WAL, empty where it does not.
+        archive_mode: whether it will archive as a primary.
+        synchronous: the standbys that its commits will wait for.
+        sender: who streams to it at this moment, empty where nobody does.
+    """
+
+    facts: ServerFacts
+    paused: bool
+    replayed: str
+    last_commit_at: datetime | None
+    delay: str
+    restore_command: str
+    archive_mode: str
+    synchronous: str
+    sender: str
+
+    @property
+    def position(self) -> int:
+        """How far it has replayed, as a number."""
+        return parse_lsn(self.replayed)
+
+    @property
+    def line(self) -> str:
+        """For a person."""
+        said = f"streams from {self.sender}" if self.sender else "nobody streams to it"
+        paused = ", its replay is paused" if self.paused else ""
+        delay = f", delayed by {self.delay}" if self.delay != "0" else ""
+        commit = f", last commit {self.last_commit_at:%Y-%m-%d %H:%M:%S%z}" if self.last_commit_at else ""
+        return f"timeline {self.facts.timeline}, replayed up to {self.replayed}{commit}; {said}{paused}{delay}"
+
+
+def look(connection: Connection[TupleRow]) -> Standing | None:
+    """Ask the server; ``None`` where it is no standby."""
+    facts = server_facts(connection)
+    if not facts.in_recovery:
+        return None
+    paused, replayed, commit, delay, restore, archive, synchronous = one(connection, _STANDING)
+    receiver = connection.execute(_RECEIVER).fetchone()
+    sender = str(receiver[0]) if receiver is not None and receiver[1] < _SPEAKS_WITHIN else ""
+    return Standing(facts, paused, replayed, commit, delay, restore, archive, synchronous, sender)
+
+
+def standing(config: HostConfig) -> Standing:
+    """Look at this host's standby.
+
+    Raises:
+        RefusedError: it is none.
+        UnreachableError: it does not answer.
+    """
+    with connected(config, "postgres", application_name="pgdr standby") as connection:
+        found = look(connection)
+    if found is None:
+        raise RefusedError(
+            f"{config.cluster_name} on this host is no standby: it takes writes",
+            remedy="run it on the standby's host; nothing was changed",
+        )
+    return found
+
+
+def examine_standby(
+    config: HostConfig, client: PgBackRest, options: Options, *, told: Told
+) -> tuple[Standing, Findings]:
+    """Look at everything that a promotion would make the truth, and write down what was found.
+
+    A standby copies WAL and no pages: what a disk broke on the primary is whole here as a rule. But WAL carries whole
+    pages too, and logical damage as any change: so only what was looked at counts.
+
+    Raises:
+        RefusedError: this is no standby.
+        PgdrError: it could not be looked at.
+    """
+    found = standing(config)
+    findings = examine(config, client, options, told=told).findings
+    Journal(config.journal_path, config.cluster_name).append(
+        operation=EXAMINED,
+        result="ok" if findings.clean else "not proven",
+        details={
+            "system_identifier": found.facts.system_identifier,
+            "timeline": found.facts.timeline,
+            "replayed": found.replayed,
+            "damages": [f"{one.subject}: {one.detail}" for one in findings.damages],
+            "unseen": findings.unseen,
+        },
+    )
+    return found, findings
+
+
+def why_not_proven(config: HostConfig, found: Standing) -> str:
+    """Why nobody knows that this standby is whole; empty where the last examination says so."""
+    last = None
+    for entry in Journal(config.journal_path, config.cluster_name).entries():
+        if entry.operation == EXAMINED and entry.details.get("system_identifier") == found.facts.system_identifier:
+            last = entry
+    if last is None:
+        return "it was never examined"
+    if last.result != "ok":
+        damages = list(last.details.get("damages", []))
+        return f"it is damaged too: {damages[0] if damages else 'see pgdr standby examine'}"
+    age = found.facts.now - datetime.fromisoformat(last.at)
+    return f"it was last examined {age.days} days ago" if age > EXAMINATION_COUNTS else ""
