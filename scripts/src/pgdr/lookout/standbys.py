@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ select application_name, coalesce(client_addr::text, 'local'), state,
 from pg_stat_replication
 where state <> 'backup' and application_name not in ('pg_basebackup', 'pg_receivewal')
 """
+_STANDBY = "standby-"
+_REMEMBERED = timedelta(days=1)
 _SETTINGS = {"statement_timeout": "10s"}
 _SLOTS = """
 select slot_name, active, wal_status, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint
@@ -108,10 +111,13 @@ def judge(readers: Readers | None, policy: Policy, now: datetime, findings: Find
     if readers is None:
         return
     last = findings.looks.get("status")
-    for standby in readers.standbys:
-        before = last.findings.get(f"standby-{standby.name}") if last else None
-        known = before.since if before is not None and before.level is not Level.GREEN else None
-        yield _standby(standby, policy, now, known)
+    before = {key: item for key, item in last.findings.items() if key.startswith(_STANDBY)} if last else {}
+    known = {key: item.since for key, item in before.items() if item.level is not Level.GREEN}
+    here = _by_name(readers.standbys)
+    for name, standby in here.items():
+        yield _standby(name, standby, policy, now, known.get(name))
+    for name in sorted(set(before) - set(here)):
+        yield from _gone(name, policy, now, known.get(name) or now)
     bad = [check for slot in readers.slots if (check := _slot(slot, policy, readers.free_bytes)) is not None]
     yield from bad
     if readers.slots and not bad:
@@ -119,8 +125,32 @@ def judge(readers: Readers | None, policy: Policy, now: datetime, findings: Find
         yield green("replication-slots", f"{len(readers.slots)} slots hold at most {_size(held)} of WAL")
 
 
-def _standby(standby: Standby, policy: Policy, now: datetime, known: datetime | None) -> Check:
-    name, seconds, amount = f"standby-{standby.name}", standby.behind_seconds or 0.0, standby.behind_bytes or 0
+def _by_name(standbys: tuple[Standby, ...]) -> dict[str, Standby]:
+    """Standbys without a name of their own share one: their address tells them apart, then the last of them counts."""
+    names = Counter(standby.name for standby in standbys)
+    found: dict[str, Standby] = {}
+    for one in sorted(standbys, key=lambda one: one.behind_bytes or 0):
+        found[_STANDBY + (one.name if names[one.name] == 1 else f"{one.name}@{one.address}")] = one
+    return found
+
+
+def _gone(name: str, policy: Policy, now: datetime, since: datetime) -> Iterator[Check]:
+    """One that was there at the last look. After a day it is taken for given up."""
+    lasted = now - since
+    if lasted > _REMEMBERED:
+        return
+    yield Check(
+        name,
+        Level.RED if lasted.total_seconds() > policy.objectives.rpo.seconds else Level.AMBER,
+        f"the standby {name.removeprefix(_STANDBY)} does not stream any more",
+        since=since,
+        endangers="every change since then, where a failover to it is the plan",
+        remedy="start it, its log says why it stopped; given up for good, it is forgotten after a day",
+    )
+
+
+def _standby(name: str, standby: Standby, policy: Policy, now: datetime, known: datetime | None) -> Check:
+    seconds, amount = standby.behind_seconds or 0.0, standby.behind_bytes or 0
     text = f"the standby {standby.name} at {standby.address} is {ago(seconds)} behind, {_size(amount)} of WAL"
     # Beyond what is kept for it, a standby without a slot cannot catch up any more.
     if seconds <= policy.wal.lag_alert.seconds and amount <= policy.wal.keep_size.bytes:
