@@ -1,8 +1,10 @@
-"""What the status says of a real standby and of real slots."""
+"""What the status says of a real standby, of real slots, and of two servers that live with one identity."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -129,3 +131,64 @@ def test_a_slot_nobody_reads_and_one_that_has_lost_its_wal(pair: Pair) -> None:
         cluster.execute("select pg_reload_conf()")
         cluster.execute("select pg_drop_replication_slot('for_db3')")
     assert not {name for name in status(pair.primary) if "slot" in name}
+
+
+def test_a_standby_that_somebody_promoted_beside_its_primary_is_said_on_both(pair: Pair) -> None:
+    """The classic split brain: both archive into one stanza, and each believes itself to be the one."""
+    pair.caught_up()
+    assert status(pair.primary)["split-brain"]["level"] == "green"
+    assert "split-brain" not in status(pair.standby)  # it archives nothing
+    cluster = pair.standby.site.cluster
+    cluster.execute("select pg_promote()")
+    cluster.execute("checkpoint")
+    write(pair.standby, 1)
+    pair.standby.archive()
+    found = status(pair.primary)["split-brain"]
+    assert found["level"] == "red"
+    assert "holds timeline 2, and this server writes on 1: another one was promoted, and archived" in found["message"]
+    assert "they cannot be brought together" in found["endangers"]
+    assert "pgdr standby fence" in found["remedy"]
+    # What the old one wrote before is what any recovery leaves behind.
+    assert status(pair.standby)["split-brain"]["level"] == "green"
+    wait_until(lambda: _archived_behind_the_fork(pair))
+    found = status(pair.standby)["split-brain"]
+    assert found["level"] == "red"
+    assert "of timeline 1, which this server does not come from" in found["message"]
+
+
+def _archived_behind_the_fork(pair: Pair) -> bool:
+    """The old primary goes on, into a second after the new one's first segment: repositories count whole ones."""
+    write(pair.primary, 1)
+    pair.primary.archive()
+    return bool(status(pair.standby)["split-brain"]["level"] == "red")
+
+
+@pytest.fixture(scope="module")
+def cloned(pair: Pair, new_cluster: ClusterFactory) -> World:
+    """The new primary's machine, copied as it ran, and started elsewhere: same timeline, same stanza."""
+    pair.primary.site.cluster.stop()
+    cluster, origin = new_cluster(16, start=False), pair.standby.site.cluster
+    origin.stop()
+    shutil.copytree(origin.data, cluster.data, symlinks=True)
+    site = replace(pair.standby.site, cluster=cluster, folder=cluster.folder / "site")
+    push = site.prepare(pair.primary.site.folder)
+    site.owned(cluster.data)
+    cluster.configure({"archive_command": f"'{push} archive-push %p'"})
+    origin.start()
+    cluster.start()
+    world = world_of(site, "erp")
+    shutil.copy(pair.standby.host.policy_path, world.host.policy_path)
+    return world
+
+
+def test_a_copied_machine_that_writes_on_the_same_timeline_is_said(pair: Pair, cloned: World) -> None:
+    for _ in range(3):
+        write(pair.standby, 1)
+        pair.standby.archive()
+    found = status(cloned)["split-brain"]
+    assert found["level"] == "red"
+    assert "another one writes on this timeline, or this one was put back to an older state" in found["message"]
+    # Its own segment of that name is another one: pgBackRest refuses it, and archives nothing of this server any more.
+    write(cloned, 1)
+    cloned.site.cluster.execute("select pg_switch_wal()")
+    wait_until(lambda: cloned.site.cluster.value("select failed_count from pg_stat_archiver") > 0)

@@ -20,6 +20,7 @@ from pgdr.status.facts import Facts, gather
 from pgdr.status.host import host_checks
 from pgdr.status.judge import judge
 from pgdr.status.measures import Measures, measure
+from pgdr.status.rivals import rival_checks
 from pgdr.surgery.shipping import ledger_checks
 
 
@@ -55,6 +56,7 @@ def status(config: HostConfig, policy: Policy, facts: Facts | None = None, *, pa
     checks = [
         *judge(facts, measures),
         *host_checks(config, facts),
+        *rival_checks(config, facts),
         *delivery_checks(config, policy.notification),
         *ledger_checks(config, policy),
         *journal_copy_check(config, policy, facts.now),
