@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from scripts.tests.integration.conftest import Cluster, Site
 
+# A standby may have standbys of its own.
+_WRITTEN = "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end"
+
 
 @dataclass
 class Pair:
@@ -28,7 +31,7 @@ class Pair:
 
     def caught_up(self) -> None:
         """Wait until the standby has replayed all that the primary has written."""
-        wanted = self.primary.site.cluster.value("select pg_current_wal_lsn()")
+        wanted = self.primary.site.cluster.value(_WRITTEN)
         behind = f"select pg_wal_lsn_diff('{wanted}', coalesce(pg_last_wal_replay_lsn(), '0/0')) <= 0"
         wait_until(lambda: self.standby.site.cluster.value(behind))
 

@@ -207,7 +207,15 @@ def test_a_standby_that_is_far_behind_is_told_with_figures(first: Pair, handover
     first.standby.pgdr(*arguments)
 
 
-def test_the_standby_takes_over_from_a_primary_whose_disk_lies(first: Pair, ledger: Ledger, handover: Path) -> None:
+@pytest.fixture(scope="module")
+def second(first: Pair, new_cluster: ClusterFactory) -> Pair:
+    """The standby has a standby, which follows it when it is promoted."""
+    return pair_of(first.standby, new_cluster(16, start=False))
+
+
+def test_the_standby_takes_over_from_a_primary_whose_disk_lies(
+    first: Pair, second: Pair, ledger: Ledger, handover: Path
+) -> None:
     """Under load, both commands killed half-way and typed again; the standby was paused by somebody."""
     primary, standby = first.primary, first.standby
     path, block = page_of(primary.site.cluster, "still")
@@ -251,12 +259,6 @@ def test_the_standby_takes_over_from_a_primary_whose_disk_lies(first: Pair, ledg
     assert "a standby was promoted" in said
     standby.pgdr("backup", "full", "--repo", "1")
     standby.pgdr("corruption", "examine")
-
-
-@pytest.fixture(scope="module")
-def second(first: Pair, new_cluster: ClusterFactory) -> Pair:
-    """The new primary gets a standby."""
-    return pair_of(first.standby, new_cluster(16, start=False))
 
 
 def test_what_a_crashed_primary_did_not_send_comes_from_the_archive(

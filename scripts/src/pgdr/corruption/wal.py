@@ -19,6 +19,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.postgres.connection import connected
 from pgdr.postgres.facts import one
+from pgdr.recovery.history import own_history
 from pgdr.recovery.lsn import parse_lsn
 from pgdr.recovery.walheader import WalFile, wal_files
 
@@ -28,12 +29,16 @@ _DAMAGED = re.compile(
 
 
 def look(config: HostConfig, client: PgBackRest, condition: Condition) -> list[Damage]:
-    """Read the segments that matter, the one that is being written left out."""
+    """Read the segments that matter: not the one that is being written, nor those where a timeline was left."""
     files = list(wal_files(config.data_directory))
     last = _written(config, condition) or (files[-1].path.name if files else "")
     redo = parse_lsn(condition.control.redo_lsn) if condition.control is not None else 0
+    newest = max((file.segment.timeline for file in files), default=1)
+    left = own_history(config.data_directory, newest)
     found = []
     for file in files:
+        if file.segment.end > left.get(file.segment.timeline, file.segment.end):
+            continue  # its timeline was left in here; all up to there begins the segment of the next one
         needed = file.segment.end > redo
         if file.path.name >= last or not (needed or not is_archived(file)):
             continue

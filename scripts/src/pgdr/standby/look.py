@@ -21,8 +21,8 @@ Told = Callable[[str], None]
 EXAMINED = "standby examine"
 #: Damage comes with time: what was clean longer ago says little.
 EXAMINATION_COUNTS = timedelta(hours=24)
-# A receiver that has heard nothing for as long has lost its primary, whatever its state says.
-_SPEAKS_WITHIN = timedelta(seconds=20)
+# An idle primary speaks every 30 s (wal_sender_timeout). A host that lost its power leaves the state as it was.
+_SPEAKS_WITHIN = timedelta(seconds=60)
 _STANDING = """
 select pg_is_wal_replay_paused(), coalesce(pg_last_wal_replay_lsn(), '0/0')::text, pg_last_xact_replay_timestamp(),
        current_setting('recovery_min_apply_delay'), current_setting('restore_command'),
@@ -131,16 +131,33 @@ def examine_standby(
     return found, findings
 
 
-def why_not_proven(config: HostConfig, found: Standing) -> str:
-    """Why nobody knows that this standby is whole; empty where the last examination says so."""
+@dataclass(frozen=True)
+class Proof:
+    """What the last examination of a standby says.
+
+    Attributes:
+        problem: why nobody knows that it is whole; empty where it is.
+        line: what was seen, and what was not.
+    """
+
+    problem: str
+    line: str = ""
+
+
+def proof(config: HostConfig, found: Standing) -> Proof:
+    """What is known of this standby's data."""
     last = None
     for entry in Journal(config.journal_path, config.cluster_name).entries():
         if entry.operation == EXAMINED and entry.details.get("system_identifier") == found.facts.system_identifier:
             last = entry
     if last is None:
-        return "it was never examined"
+        return Proof("it was never examined")
     if last.result != "ok":
         damages = list(last.details.get("damages", []))
-        return f"it is damaged too: {damages[0] if damages else 'see pgdr standby examine'}"
+        return Proof(f"it is damaged too: {damages[0] if damages else 'see pgdr standby examine'}")
     age = found.facts.now - datetime.fromisoformat(last.at)
-    return f"it was last examined {age.days} days ago" if age > EXAMINATION_COUNTS else ""
+    if age > EXAMINATION_COUNTS:
+        return Proof(f"it was last examined {age.days} days ago")
+    unseen = list(last.details.get("unseen", []))
+    limits = f"; not looked at: {unseen[0]}" + (f" and {len(unseen) - 1} more" if unseen[1:] else "") if unseen else ""
+    return Proof("", f"examined {age.total_seconds() / 60:.0f} min ago, no damage was found{limits}")

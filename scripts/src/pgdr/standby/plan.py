@@ -16,7 +16,7 @@ from pgdr.recovery.history import own_history
 from pgdr.recovery.lsn import format_lsn
 from pgdr.recovery.walend import ArchiveReader
 from pgdr.standby.end import PrimaryEnd
-from pgdr.standby.look import Standing, look, why_not_proven
+from pgdr.standby.look import Standing, look, proof
 
 _TWO = "two servers would take orders, and no one can bring those together again"
 
@@ -100,6 +100,10 @@ def make_plan(config: HostConfig, client: PgBackRest, wish: Wish, *, planning: b
     """
     with connected(config, "postgres", application_name="pgdr standby") as connection:
         found = look(connection)
+        if found is not None and wish.end is not None and found.facts.timeline < wish.end.timeline:
+            # It may have followed a promotion: its control file says so from the next restart point on.
+            connection.execute("checkpoint")
+            found = look(connection)
         facts = found.facts if found is not None else server_facts(connection)
     plan = PromotionPlan(facts, found, goal=wish.end.position if wish.end is not None else None)
     if wish.end is not None:
@@ -109,9 +113,11 @@ def make_plan(config: HostConfig, client: PgBackRest, wish: Wish, *, planning: b
         _promoted_before(config, wish, plan)
         return plan
     plan.lines.append(f"standby: {found.line}")
-    reason = why_not_proven(config, found)
-    if reason:
-        plan.blockers.append(f"nobody has proven that this standby is whole: {reason} (pgdr standby examine)")
+    seen = proof(config, found)
+    if seen.problem:
+        plan.blockers.append(f"nobody has proven that this standby is whole: {seen.problem} (pgdr standby examine)")
+    else:
+        plan.lines.append(seen.line)
     if wish.end is not None:
         _with_primary(wish, wish.end, found, plan, planning=planning)
     else:
