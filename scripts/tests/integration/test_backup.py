@@ -104,6 +104,7 @@ def test_what_can_be_restored_is_shown_though_the_journal_cannot_be_read(
 
 
 def test_a_damaged_database_makes_a_backup_that_is_not_proven(site: Site, host: HostConfig) -> None:
+    """Two pages of one file: pgBackRest 2.55.1 dies of them."""
     good = back_up(host, "full", repository=1).repositories[0]
     client = PgBackRest(host)
     before = client.info(1).labels(1)
@@ -111,19 +112,42 @@ def test_a_damaged_database_makes_a_backup_that_is_not_proven(site: Site, host: 
     site.cluster.execute("create table broken as select g from generate_series(1, 5000) g; checkpoint")
     relative = site.cluster.value("select pg_relation_filepath('broken')")
     with (site.cluster.data / relative).open("r+b") as file:
-        file.seek(8192 * 3 + 4000)
-        file.write(b"XXXXXXXX")
+        for block in (3, 9):
+            file.seek(8192 * block + 4000)
+            file.write(b"XXXXXXXX")
     report = back_up(host, "full", repository=1)
     bad = report.repositories[0]
     assert report.exit_code is ExitCode.NOT_PROVEN
     assert bad.damaged_files == (relative,)
     assert relative in bad.message
+    if client.version() == (2, 55, 1):
+        assert bad.warnings[0] == "pgBackRest died of signal 11 and was run again without its warnings"
     assert client.info(1).labels(1) == before | {bad.label}
     assert _entries(host)[-1] == ("not proven", 1)
     site.cluster.execute("drop table broken; checkpoint")
     again = back_up(host, "full", repository=1).repositories[0]
     assert again.exit_code is ExitCode.OK
     assert client.info(1).labels(1) == before | {bad.label, again.label}
+
+
+def test_an_engine_that_dies_again_is_one_line_and_claims_nothing(
+    site: Site, host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "dies"
+    engine.write_text(
+        '#!/bin/sh\nfor word; do [ "$word" != backup ] || kill -SEGV $$; done\n'
+        + f'exec {site.folder}/pgbackrest "$@"\n'
+    )
+    engine.chmod(0o755)
+    before = PgBackRest(host).info(1).labels(1)
+    broken = host.model_copy(update={"pgbackrest_binary": engine})
+    assert main(["--config", _file(broken, tmp_path), "backup", "incr", "--repo", "1"]) == ExitCode.FAILED
+    said = capfd.readouterr().err
+    assert "backup to repository 1: pgBackRest was ended by signal 11" in said
+    assert "whether damaged files bring it about: pgdr corruption examine" in said
+    assert PgBackRest(host).info(1).labels(1) == before
+    assert _entries(host) == [("failed", 1)]
+    assert back_up(host, "incr", repository=1).exit_code is ExitCode.OK
 
 
 def test_a_failing_repository_does_not_stop_the_other(site: Site, host: HostConfig, tmp_path: Path) -> None:

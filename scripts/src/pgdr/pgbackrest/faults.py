@@ -6,6 +6,7 @@ The numbers and names are those of pgBackRest's own ``src/build/error/error.yaml
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 
 from pgdr.errors import (
@@ -19,6 +20,8 @@ from pgdr.errors import (
 )
 from pgdr.process import Completed
 
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+
 
 class PgBackRestError(PgdrError):
     """pgBackRest ended with an error.
@@ -30,6 +33,11 @@ class PgBackRestError(PgdrError):
 
     status: int = -1
     fault: str = ""
+
+    @property
+    def crashed(self) -> bool:
+        """Whether a fault of its own ended it, and nobody who wanted it to end."""
+        return -self.status in _CRASHES
 
 
 class PgBackRestFailedError(PgBackRestError, OperationFailedError):
@@ -258,7 +266,10 @@ def error_for(completed: Completed, *, action: str) -> PgBackRestError:
     """
     status = completed.returncode
     if status < 0:
-        return _make(PgBackRestFailedError, f"{action}: pgBackRest was ended by signal {-status}", "run again", status)
+        error = _make(PgBackRestFailedError, f"{action}: pgBackRest was ended by signal {-status}", "run again", status)
+        if error.crashed:
+            error.remedy = "a fault of pgBackRest; whether damaged files bring it about: pgdr corruption examine"
+        return error
     said = completed.stderr if completed.stderr.strip() else completed.stdout
     code = (code_of(said) or _listed_code(said) or status) if status in _COLLECTIVE else status
     return fault_error(code, said, action=action, status=status)

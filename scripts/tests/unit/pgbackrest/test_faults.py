@@ -71,6 +71,7 @@ def _error(status: int, stderr: str) -> PgdrError:
         (63, "", OperationFailedError, "interrupted by a signal"),
         (77, "", OperationFailedError, "unknown exit status"),
         (-9, "", OperationFailedError, "ended by signal 9"),
+        (-11, "", OperationFailedError, "ended by signal 11"),
     ],
 )
 def test_each_status_is_an_error_with_a_remedy(status: int, stderr: str, kind: type[PgdrError], words: str) -> None:
