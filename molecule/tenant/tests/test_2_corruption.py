@@ -65,7 +65,7 @@ def test_the_plan_names_what_is_damaged_and_changes_nothing(
     assert f"table {TABLE} in database erp_generic, blocks {blocks[TABLE]}: its checksum is wrong" in said
     assert f"index {INDEX} in database erp_generic, blocks {blocks[INDEX]}: its checksum is wrong" in said
     assert "which copied it whole" in said
-    assert "rows from the past: purchase.order_lines (1 blocks), out of backup" in said
+    assert f"blocks from the past: table {TABLE} in database erp_generic (1 blocks), out of backup" in said
     assert [file.suffix for file in tmp_path.iterdir()] == [".gz"]
     assert db1.sql(path) == before
 
@@ -76,7 +76,7 @@ def test_one_play_cures_both_while_people_work(
 ) -> None:
     before = erp.committed()
     said = plays.succeed("dr-corruption.yml", evidence_directory=str(tmp_path), install_extensions=True, thorough=True)
-    assert f"{TABLE}: " in said
+    assert f"{TABLE}: 1 blocks came back" in said
     assert "examined again, no damage was found" in said
     assert erp.writes
     assert erp.committed() > before, "nobody could work meanwhile"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import random
 import re
 import shutil
 import subprocess
@@ -172,9 +173,17 @@ ClusterFactory = Callable[..., Cluster]
 @pytest.fixture(autouse=True)
 def _as_superuser(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host the operating system's user is postgres; in a test it is whoever runs it."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
+    for name in [name for name in os.environ if name.startswith("PG") and not name.startswith("PGDR_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PGUSER", "postgres")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Another place each time; the seed is shown when the test fails."""
+    seed = int(os.environ.get("PGDR_TEST_SEED") or time.time_ns() % 1_000_000)
+    request.node.add_report_section("setup", "seed", f"PGDR_TEST_SEED={seed}")
+    return random.Random(seed)  # noqa: S311 - places, no secrets
 
 
 @pytest.fixture

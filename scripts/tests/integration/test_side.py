@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scripts.tests.integration.conftest import SiteFactory
 
 # A name that a restore point may bear has to be one that a recovery finds.
-_POINT = "it's 42 % \\new \"done\" ü"
+_POINT = 'it\'s 42 % \\new "done" ü'
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import typer
 from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.output import OutputFormat
-from pgdr.errors import OperationFailedError, PgdrError, RefusedError
+from pgdr.errors import PgdrError, RefusedError
 
 if TYPE_CHECKING:
     from pgdr.hostconfig import HostConfig
@@ -25,7 +25,6 @@ app = typer.Typer(
 )
 
 _TIME = "%Y-%m-%d %H:%M:%S+00:00"
-_POLL = 0.3
 _Format = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
 
 
@@ -140,33 +139,17 @@ def _require_same(state: SideState, repo: int, target_text: str, backup_set: str
 
 def _watched(host: HostConfig, name: str) -> SideState:
     """Follow the work until queries work."""
-    from pgdr.side import manage, store  # noqa: PLC0415
+    from pgdr.side.launch import followed  # noqa: PLC0415
 
     told = 0.0
-    while True:
-        state = store.required(host, name)
-        now = manage.condition(state)
-        if now == "ready":
-            return state
-        if now != "starting":
-            # Once more: it may have been written between the two looks.
-            state = store.required(host, name)
-            if manage.condition(state) not in {"ready", "starting"}:
-                raise _ended(state, now)
-        every = 2.0 if output.interactive() else 20.0
-        if state.progress is not None and time.monotonic() - told >= every:
+
+    def tell(state: SideState) -> None:
+        nonlocal told
+        if state.progress is not None and time.monotonic() - told >= (2.0 if output.interactive() else 20.0):
             told = time.monotonic()
             output.message(_progress_line(state))
-        time.sleep(_POLL)
 
-
-def _ended(state: SideState, condition: str) -> PgdrError:
-    if not state.failure:
-        message = f"the process of side instance {state.name} was {condition}"
-        return OperationFailedError(message, remedy="run the same command again: it goes on")
-    # What it says may never change: a target that is nowhere, a database that the backup has not.
-    remedy = f"run the same command again: it goes on; to ask for something else, first: pgdr side stop {state.name}"
-    return OperationFailedError(state.failure, remedy=remedy)
+    return followed(host, name, tell)
 
 
 def _progress_line(state: SideState) -> str:

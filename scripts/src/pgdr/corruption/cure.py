@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pgdr.corruption import cluster, indexes, maps, memory, rows
+from pgdr.corruption import blocks, cluster, indexes, maps, memory
 from pgdr.corruption.evidence import Evidence
 from pgdr.corruption.examine import Examined, Options, bad_now, examine
-from pgdr.corruption.model import FEW_TABLES, Cure, Damage, Findings, Kind
+from pgdr.corruption.model import FEW_RELATIONS, Cure, Damage, Findings, Kind
 from pgdr.errors import NotProvenError, PgdrError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
@@ -22,8 +22,8 @@ from pgdr.surgery.records import recorded
 
 Told = Callable[[str], None]
 # Order of the work: what memory holds first, before it goes; tables before what is made of them.
-_ORDER = (Cure.MEMORY, Cure.ROWS, Cure.REINDEX, Cure.MAPS, Cure.REFRESH, Cure.WAL)
-_NEEDS_SERVER = (Cure.MEMORY, Cure.ROWS, Cure.REINDEX, Cure.MAPS, Cure.REFRESH)
+_ORDER = (Cure.MEMORY, Cure.BLOCKS, Cure.REINDEX, Cure.MAPS, Cure.REFRESH, Cure.WAL)
+_NEEDS_SERVER = (Cure.MEMORY, Cure.BLOCKS, Cure.REINDEX, Cure.MAPS, Cure.REFRESH)
 _OPERATION = "corruption cure"
 
 
@@ -120,7 +120,7 @@ class Cured:
     findings: Findings
     kept: Path
     left_to_do: str = ""
-    tables: tuple[rows.Returned, ...] = ()
+    relations: tuple[blocks.Returned, ...] = ()
 
     def require_proven(self) -> None:
         """Fail where something is damaged still.
@@ -141,7 +141,7 @@ class Cured:
             "done": self.lines,
             "kept": str(self.kept),
             "left_to_do": self.left_to_do,
-            "tables": [asdict(one) for one in self.tables],
+            "relations": [asdict(one) for one in self.relations],
             **self.findings.document(),
         }
 
@@ -174,8 +174,8 @@ def make_plan(config: HostConfig, client: PgBackRest, options: Options, wish: Wi
 
 
 def _needs_all(damages: list[Damage]) -> bool:
-    tables = [one for one in damages if one.cure is Cure.ROWS]
-    return len(tables) > FEW_TABLES or any(one.cure is Cure.CLUSTER for one in damages)
+    broken = [one for one in damages if one.cure is Cure.BLOCKS]
+    return len(broken) > FEW_RELATIONS or any(one.cure is Cure.CLUSTER for one in damages)
 
 
 def _plan_cluster(config: HostConfig, client: PgBackRest, wish: Wish, plan: CurePlan) -> None:
@@ -194,41 +194,38 @@ def _plan_small(config: HostConfig, client: PgBackRest, wish: Wish, plan: CurePl
     damages = sorted(
         (one for one in plan.findings.damages if one.cure is not Cure.NONE), key=lambda one: _ORDER.index(one.cure)
     )
-    tables = tuple(one for one in damages if one.cure is Cure.ROWS)
-    rewritten = {(one.database, one.name) for one in tables}
     needs = [one for one in damages if one.cure in _NEEDS_SERVER]
     if needs and not plan.findings.running:
         plan.blockers.append(
             f"the server does not run, and the cure of {needs[0].subject} needs it: "
             f"systemctl start {config.service_unit}, or restore the cluster with --whole-cluster"
         )
-    if tables:
-        _plan_rows(config, client, wish, plan, tables)
-    for one in damages:
-        if one.cure is Cure.ROWS or (one.cure in {Cure.REINDEX, Cure.MAPS} and (one.database, one.table) in rewritten):
-            continue  # a table that is written anew has all its indexes and maps anew
-        plan.steps.append(Step(one.cure, (one,), f"{one.cure}: {one.subject}"))
+    broken = tuple(one for one in damages if one.cure is Cure.BLOCKS)
+    if broken:
+        _plan_blocks(config, client, wish, plan, broken)
+    plan.steps += [
+        Step(one.cure, (one,), f"{one.cure}: {one.subject}") for one in damages if one.cure is not Cure.BLOCKS
+    ]
     plan.steps.sort(key=lambda step: _ORDER.index(step.cure))
     by_hand = [one for one in plan.findings.damages if one.cure is Cure.NONE]
     if by_hand and not plan.steps and not plan.blockers:
-        plan.blockers.append(
-            f"{by_hand[0].subject}: {by_hand[0].detail}; no cure is known to be safe (playbooks/README.md)"
-        )
+        plan.blockers.append(f"{by_hand[0].subject}: {by_hand[0].detail}; {by_hand[0].by_hand}")
 
 
-def _plan_rows(config: HostConfig, client: PgBackRest, wish: Wish, plan: CurePlan, tables: tuple[Damage, ...]) -> None:
+def _plan_blocks(
+    config: HostConfig, client: PgBackRest, wish: Wish, plan: CurePlan, broken: tuple[Damage, ...]
+) -> None:
     try:
-        label = rows.require_source(config, client, wish.repository)
+        label = blocks.require_source(config, client, wish.repository)
     except PgdrError as error:
-        plan.blockers.append(f"rows of {tables[0].name} cannot be brought back: {error}")
+        plan.blockers.append(f"blocks of {broken[0].name} cannot be brought back: {error}")
         return
-    names = ", ".join(f"{one.name} ({len(one.blocks)} blocks)" for one in tables)
+    names = ", ".join(f"{one.subject} ({len(one.blocks)} blocks)" for one in broken)
     plan.steps.append(
         Step(
-            Cure.ROWS,
-            tables,
-            f"{Cure.ROWS}: {names}, out of backup {label} of repository {wish.repository} replayed to now; "
-            "nobody can use a table while it is written anew",
+            Cure.BLOCKS,
+            broken,
+            f"{Cure.BLOCKS}: {names}, out of backup {label} of repository {wish.repository} replayed to now",
         )
     )
 
@@ -262,36 +259,52 @@ def cure(config: HostConfig, client: PgBackRest, options: Options, wish: Wish, p
         record.details["damaged_still"] = [one.subject for one in after.damages]
         gap = any(step.cure is Cure.WAL for step in plan.steps)
         next_step = "pgdr backup incr (nothing can be replayed across a damaged segment)" if gap else ""
-        cured = Cured(lines, after, folder, next_step, tables=tuple(returned))
+        cured = Cured(lines, after, folder, next_step, relations=tuple(returned))
         cured.require_proven()
     return cured
 
 
 def _small(
     config: HostConfig, client: PgBackRest, options: Options, wish: Wish, plan: CurePlan, told: Told
-) -> tuple[list[str], list[rows.Returned]]:
+) -> tuple[list[str], list[blocks.Returned]]:
     lines: list[str] = []
-    returned: list[rows.Returned] = []
-    left: list[Damage] = []
-    for step in plan.steps:
-        if step.cure is Cure.ROWS:
+    broken: list[Damage] = []
+    for step in (one for one in plan.steps if one.cure in {Cure.MEMORY, Cure.BLOCKS}):
+        if step.cure is Cure.BLOCKS:
+            broken += step.damages
             continue
         told(step.line)
         for damage in step.damages:
-            if step.cure is not Cure.MEMORY:
-                _simple(config, client, wish, step.cure, damage)
-            elif not memory.write_again(config, damage, wish.lock_timeout) or _bad(plan, damage):
-                left.append(damage)  # its memory had gone
-                continue
+            if memory.write_again(config, damage, wish.lock_timeout) and not _bad(plan, damage):
+                lines.append(step.line)
+            elif damage.blocks and not damage.unlogged and not damage.catalog:
+                broken.append(damage)  # its memory had gone, or is not written by itself
+    returned = _blocks(config, client, options, wish, plan, broken, told) if broken else []
+    lines += [f"{one.name}: {one.blocks} blocks came back" for one in returned]
+    for step in (one for one in plan.steps if one.cure not in {Cure.MEMORY, Cure.BLOCKS}):
+        told(step.line)
+        for damage in step.damages:
+            _simple(config, client, wish, step.cure, damage)
             lines.append(step.line)
-    tables = [one for step in plan.steps if step.cure is Cure.ROWS for one in step.damages]
-    tables += [one for one in left if one.kind is Kind.HEAP]
-    if tables:
-        returned = rows.bring_back(config, client, tables, wish.repository, wish.lock_timeout, options.jobs, told)
-        lines += [
-            f"{one.name}: {one.rows} rows of {one.blocks} blocks came back, {one.kept} stayed" for one in returned
-        ]
     return lines, returned
+
+
+def _blocks(
+    config: HostConfig,
+    client: PgBackRest,
+    options: Options,
+    wish: Wish,
+    plan: CurePlan,
+    broken: list[Damage],
+    told: Told,
+) -> list[blocks.Returned]:
+    if plan.examined is None:
+        return []
+    seen = plan.examined
+    how = blocks.How(
+        seen.condition.checksums, seen.segment_pages, wish.repository, wish.lock_timeout, processes=options.jobs
+    )
+    return blocks.bring_back(config, client, broken, how, told)
 
 
 def _bad(plan: CurePlan, damage: Damage) -> bool:

@@ -25,12 +25,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.postgres.connection import Connection, TupleRow, connected
 
 _SEGMENT_PAGES = 131072
-_LOCKABLE = {Kind.HEAP, Kind.CATALOG, Kind.TOAST}
-
-_HARMLESS = {
-    Kind.FREE_SPACE_MAP: "{0.subject}: {0.detail}; PostgreSQL reads it as empty, and vacuum fills it",
-    Kind.FILE: "{0.subject}: {0.detail}; the catalogs of this moment do not know it",
-}
+_IN_MEMORY = {Kind.HEAP, Kind.CATALOG, Kind.TOAST, Kind.SEQUENCE}
 
 Told = Callable[[str], None]
 
@@ -108,7 +103,11 @@ def examine(
         found += _read(config, options, result, names, told)
     found += _asked(config, options, condition, names, findings, told)
     found += wal.look(config, client, condition)
-    findings.harmless += [_HARMLESS[one.kind].format(one) for one in found if _is_harmless(one, names, condition)]
+    findings.harmless += [
+        f"{one.subject}: {one.detail}; the catalogs of this moment do not know it"
+        for one in found
+        if _is_harmless(one, names, condition)
+    ]
     found = [one for one in found if not _is_harmless(one, names, condition)]
     told("asking the repositories")
     findings.backups, unseen = backups.read_sets(client)
@@ -124,8 +123,6 @@ def examine(
 
 def _is_harmless(damage: Damage, names: Names, condition: Condition) -> bool:
     """Nothing of it is anybody's data; a file of nobody only where all catalogs could be asked."""
-    if damage.kind is Kind.FREE_SPACE_MAP:
-        return True
     return damage.kind is Kind.FILE and condition.running and not names.failed
 
 
@@ -246,7 +243,7 @@ def merged(found: Iterable[Damage]) -> list[Damage]:
 
 def _readable(config: HostConfig, damage: Damage, condition: Condition) -> Damage:
     """Ask the server for the damaged pages of a table: it may have them in memory, as they should be."""
-    if not condition.running or condition.in_recovery or not damage.page_hit or damage.kind not in _LOCKABLE:
+    if not condition.running or condition.in_recovery or not damage.page_hit or damage.kind not in _IN_MEMORY:
         return damage
     try:
         with connected(config, damage.database or "postgres", application_name=APPLICATION) as connection:

@@ -19,7 +19,8 @@ def write_again(config: HostConfig, damage: Damage, lock_timeout: str) -> bool:
     """Have the server write damaged pages, or the control file, from its memory.
 
     A row lock changes a page, so that the next checkpoint writes it; nobody is kept from anything. Where a block holds
-    no row that could be locked, a vacuum that freezes goes through all of them.
+    no row that could be locked, a vacuum that freezes goes through all of them. A sequence gives out a number, which
+    nobody gets: it must never stand behind one that was given out.
 
     Returns:
         whether it could read them all; if not, the memory had gone meanwhile, and nothing was changed.
@@ -27,7 +28,9 @@ def write_again(config: HostConfig, damage: Damage, lock_timeout: str) -> bool:
     settings = {**_SETTINGS, "lock_timeout": lock_timeout}
     try:
         with connected(config, damage.database or "postgres", application_name=APPLICATION, settings=settings) as live:
-            if damage.kind is not Kind.CONTROL_FILE:
+            if damage.kind is Kind.SEQUENCE:
+                live.execute(sql.SQL("select nextval({}::oid::regclass)").format(sql.Literal(damage.oid)))
+            elif damage.kind is not Kind.CONTROL_FILE:
                 table = named(live, damage.oid)
                 locked = damage.kind is not Kind.TOAST and all(
                     live.execute(

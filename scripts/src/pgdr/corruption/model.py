@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-# More damaged tables than these are not cured one by one: the whole cluster comes back, with all that WAL holds.
-FEW_TABLES = 8
+# More damaged relations than these are not cured one by one: the whole cluster comes back, with all that WAL holds.
+FEW_RELATIONS = 8
 _SHOWN_BLOCKS = 12
 
 
@@ -36,9 +36,12 @@ class Cure(StrEnum):
     MAPS = "map rebuilt"
     WAL = "segment no longer needed, or fetched from the archive"
     REFRESH = "refreshed"
-    ROWS = "rows from the past"
+    BLOCKS = "blocks from the past"
     CLUSTER = "whole cluster, WAL to its end"
     NONE = "by hand"
+
+
+_IN_BLOCKS = (Kind.HEAP, Kind.TOAST, Kind.SEQUENCE)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Damage:
     @property
     def cure(self) -> Cure:  # noqa: PLR0911 - a table of kinds
         """The smallest cure of this damage alone."""
-        if self.kind is Kind.VISIBILITY_MAP:
+        if self.kind in {Kind.VISIBILITY_MAP, Kind.FREE_SPACE_MAP}:
             return Cure.MAPS
         if self.kind is Kind.INDEX:
             return Cure.REINDEX
@@ -99,15 +102,26 @@ class Damage:
             return Cure.REFRESH
         if self.kind is Kind.CONTROL_FILE and self.readable:
             return Cure.MEMORY
-        if self.kind in {Kind.HEAP, Kind.CATALOG, Kind.TOAST} and self.readable and self.page_hit:
+        if self.kind in {Kind.CATALOG, *_IN_BLOCKS} and self.readable and self.page_hit:
             return Cure.MEMORY
         if self.kind is Kind.WAL and self.readable:
             return Cure.WAL
         if self.unlogged or self.kind in {Kind.FILE, Kind.WAL}:
             return Cure.NONE
-        if self.kind is Kind.HEAP and self.page_hit:
-            return Cure.ROWS
+        if self.kind in _IN_BLOCKS and self.page_hit:
+            return Cure.BLOCKS
         return Cure.CLUSTER
+
+    @property
+    def by_hand(self) -> str:
+        """What a person can do about what no cure is for."""
+        if self.unlogged:
+            return (
+                "it is unlogged, so neither WAL nor a backup holds it: save what can be read (COPY), then TRUNCATE it"
+                if self.kind is Kind.HEAP
+                else "it is unlogged, so neither WAL nor a backup holds it: make it anew"
+            )
+        return "no cure is known to be safe (playbooks/README.md, Data is damaged)"
 
     @property
     def line(self) -> str:

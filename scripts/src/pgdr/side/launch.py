@@ -10,16 +10,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pgdr.errors import OperationFailedError, RefusedError
 from pgdr.hostconfig import HostConfig, config_path
 from pgdr.side import store
-from pgdr.side.manage import alive
+from pgdr.side.manage import alive, condition
+from pgdr.side.model import SideState
 
 _PATH_UNIT = Path("/etc/systemd/system/pgdr-side.path")
 _SYSTEMD = Path("/run/systemd/system")
 _STARTED_SECONDS = 30.0
+_POLL_SECONDS = 0.3
 
 
 def capped() -> bool:
@@ -93,6 +96,40 @@ def launch(config: HostConfig, name: str, *, uncapped: bool, host_file: Path | N
         f"the process of side instance {name} did not begin within {_STARTED_SECONDS:.0f} s",
         remedy=f"see journalctl -u 'pgdr-side*' and {_log(config, name)}",
     )
+
+
+def followed(config: HostConfig, name: str, tell: Callable[[SideState], None] = lambda _state: None) -> SideState:
+    """Wait until queries work in an instance whose process has begun.
+
+    Args:
+        config: this host.
+        name: name of the instance.
+        tell: is given every state on the way.
+
+    Raises:
+        OperationFailedError: its process failed or was killed.
+    """
+    while True:
+        state = store.required(config, name)
+        now = condition(state)
+        if now == "ready":
+            return state
+        if now != "starting":
+            # Once more: it may have been written between the two looks.
+            state = store.required(config, name)
+            if condition(state) not in {"ready", "starting"}:
+                raise _ended(state, now)
+        tell(state)
+        time.sleep(_POLL_SECONDS)
+
+
+def _ended(state: SideState, condition: str) -> OperationFailedError:
+    goes_on = "run the same command again: it goes on"
+    if not state.failure:
+        return OperationFailedError(f"the process of side instance {state.name} was {condition}", remedy=goes_on)
+    # What it says may never change: a target that is nowhere, a database that the backup has not.
+    remedy = f"{goes_on}; to ask for something else, first: pgdr side stop {state.name}"
+    return OperationFailedError(state.failure, remedy=remedy)
 
 
 def request(config: HostConfig, name: str) -> None:
