@@ -13,10 +13,15 @@ from scripts.tests.integration.breakage import PAGE, cure, damage, examine, file
 from scripts.tests.integration.chain import World, owned, world_of
 
 from pgdr.errors import ExitCode
-from pgdr.side import store
+from pgdr.pgbackrest.client import PgBackRest
+from pgdr.recovery.target import make_target
+from pgdr.side import borrowed, launch, store
+from pgdr.side.plan import SideOptions, make_side_plan
 
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import Cluster, SiteFactory
+
+    from pgdr.hostconfig import HostConfig
 
 # Names that no shell, no regular expression and no list must stumble over.
 PARTITION = 'sales."2026\'s ""best""; drop % of\tit"'
@@ -202,6 +207,26 @@ def test_a_file_that_lost_its_end_gets_all_of_it_back(shop: Shop, chance: random
     shop.agrees()
 
 
+def test_a_catalog_comes_back_beneath_a_running_server(shop: Shop, chance: random.Random) -> None:
+    """One of a database, and one that all share."""
+    shop.run("comment on table sales.docs is 'since the backup'")
+    shop.run("comment on database erp is 'since the backup, too'")
+    blocks = broken(shop, chance, {"own": "pg_catalog.pg_description", "shared": "pg_catalog.pg_shdescription"})
+    with pytest.raises(psycopg.errors.DataCorrupted):
+        shop.run("select * from pg_catalog.pg_shdescription")
+    found = {one["name"]: (one["blocks"], one["cure"]) for one in examine(shop.world)["damages"]}
+    assert found == {
+        "pg_catalog.pg_description": ([blocks["own"]], "blocks from the past"),
+        "pg_catalog.pg_shdescription": ([blocks["shared"]], "blocks from the past"),
+    }
+    cure(shop.world)
+    own = "select obj_description('sales.docs'::regclass, 'pg_class')"
+    assert shop.cluster.value(own, "erp") == "since the backup"
+    shared = "select shobj_description(oid, 'pg_database') from pg_database where datname = 'erp'"
+    assert shop.cluster.value(shared) == "since the backup, too"
+    examine(shop.world, expect=0)
+
+
 def test_an_unlogged_table_is_nobodys_to_bring_back(shop: Shop, chance: random.Random) -> None:
     """Neither WAL nor a backup holds it: one line says what a person can do, and nothing is changed."""
     # A crash has emptied it before.
@@ -228,4 +253,51 @@ def test_a_damage_that_every_backup_has_is_refused_and_nothing_is_written(shop: 
     assert path.read_bytes() == before
     [returned] = cure(shop.world)["relations"]
     assert returned["blocks"] == len(blocks)
+    shop.agrees()
+
+
+def test_a_borrowed_instance_is_the_units_where_there_is_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd starts `pgdr side run NAME` as postgres; here the test does."""
+    host = shop.world.host
+    started = []
+
+    def unit(_: HostConfig, name: str) -> None:
+        shop.world.site.owned(host.state_directory)
+        started.append(shop.world.begin("side", "run", name))
+
+    monkeypatch.setattr(borrowed, "capped", lambda: True)
+    monkeypatch.setattr(launch, "request", unit)
+    target = make_target(lsn=str(shop.cluster.value("select pg_current_wal_insert_lsn()")))
+    shop.world.archive()
+    client = PgBackRest(host)
+    plan = make_side_plan(host, client, SideOptions("lent", 1, target))
+    with borrowed.borrowed(host, client, plan, 1, why="a test", told=print) as state:
+        assert state.running_pid == started[0].pid
+        with shop.world.connect("lent") as past:
+            assert past.execute("select count(*) from sales.far").fetchone() == (3000,)
+    started[0].communicate(timeout=30)
+    assert started[0].returncode == 0
+    assert store.names(host) == []
+
+
+def test_without_page_checksums_a_header_that_makes_no_sense_is_cured_alike(shop: Shop, chance: random.Random) -> None:
+    """What else stands on a page nobody can judge then, but for what amcheck finds to contradict itself."""
+    toast_of_docs = toast_of(shop, "sales.docs")
+    path, toast = file_of(shop.cluster, PARTITION), file_of(shop.cluster, toast_of_docs)
+    shop.world.pgdr("backup", "full", "--repo", "1")
+    shop.cluster.stop()
+    shop.cluster.program("pg_checksums", "--disable", "-D", str(shop.cluster.data))
+    broke = {}
+    for name, file in ((PARTITION, path), (toast_of_docs, toast)):
+        broke[name] = chance.randrange(file.stat().st_size // PAGE)
+        with file.open("r+b") as handle:
+            handle.seek(broke[name] * PAGE + 12)  # pd_lower, pd_upper and pd_special, in a wrong order
+            handle.write(bytes((0, 31, 1, 0, 2, 0)))
+    shop.cluster.start()
+    found = examine(shop.world)
+    assert "pages carry no checksums" in " ".join(found["unseen"])
+    assert {one["name"]: (one["blocks"], one["detail"], one["cure"]) for one in found["damages"]} == {
+        name: ([block], "its header makes no sense", "blocks from the past") for name, block in broke.items()
+    }
+    cure(shop.world)
     shop.agrees()

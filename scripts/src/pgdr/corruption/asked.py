@@ -221,4 +221,5 @@ def damage_of(owner: Owner, node: Node, blocks: tuple[int, ...], detail: str, *,
         catalog=owner.catalog,
         unlogged=owner.unlogged,
         page_hit=page_hit,
+        named=bool(owner.method),
     )

@@ -43,6 +43,8 @@ _OWNER = """
 select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and %(oid)s in (c.oid, c.reltoastrelid)
 """
+# What all databases share, and those that pgBackRest restores unasked and refuses to be asked for.
+_ALWAYS_THERE = {"", "postgres", "template0", "template1"}
 _MODES = {"access share": sql.SQL("access share"), "access exclusive": sql.SQL("access exclusive")}
 Told = Callable[[str], None]
 
@@ -97,7 +99,9 @@ def bring_back(
         lsn = str(one(connection, "select pg_current_wal_insert_lsn()")[0])
     told(f"waiting for WAL up to {lsn} to arrive in repository {how.repository}")
     prove_archiving(config, how.repository)
-    databases = tuple(sorted({damage.database for damage in damages}))
+    databases = tuple(sorted({damage.database for damage in damages} - _ALWAYS_THERE))
+    if not databases and config.database not in _ALWAYS_THERE:
+        databases = (config.database,)
     with _past(config, client, how, lsn, databases, told) as data:
         _write_out(config, redo)
         return [_one(config, data, damage, how, told) for damage in damages]
@@ -136,9 +140,9 @@ def _write_out(config: HostConfig, redo: str) -> None:
 
 def _one(config: HostConfig, past: Path, damage: Damage, how: How, told: Told) -> Returned:
     told(f"bringing {len(damage.blocks)} blocks of {damage.name} home")
-    # A plan for a TOAST table must not need its index, which may be broken too.
+    # Plans for catalogs and TOAST tables must not need their indexes, which may be broken too.
     settings = {"statement_timeout": "0", "lock_timeout": how.lock_timeout, "ignore_system_indexes": "on"}
-    with connected(config, damage.database, application_name=APPLICATION, settings=settings) as live:
+    with connected(config, damage.database or "postgres", application_name=APPLICATION, settings=settings) as live:
         try:
             with live.transaction():
                 return _return(config, live, past, damage, how)
@@ -230,7 +234,7 @@ def _state(live: Connection[TupleRow], damage: Damage, name: str, block: int) ->
 def _hold(live: Connection[TupleRow], damage: Damage, mode: str) -> None:
     """Lock the table that a relation is or belongs to, so that it keeps its files."""
     row = live.execute(_OWNER, {"oid": damage.oid}).fetchone()
-    if row is not None:
+    if row is not None and (mode == "access share" or not damage.catalog):
         lock = sql.SQL("lock table only {} in {} mode").format(sql.Identifier(row[0], row[1]), _MODES[mode])
     elif mode == "access share":
         # Not every relation can be locked by that name; a cursor that nobody reads from locks it as a reader does.

@@ -62,6 +62,7 @@ class Damage:
         readable: it can be had all the same: the server has it in memory, or an archive has a whole copy.
         since: between which backups it came.
         page_hit: pages of its file are wrong on disk; otherwise its content contradicts itself.
+        named: the server itself said whose file it is; of PostgreSQL's own files it can be known without, as a guess.
     """
 
     kind: Kind
@@ -77,6 +78,7 @@ class Damage:
     readable: bool = False
     since: str = ""
     page_hit: bool = False
+    named: bool = False
 
     @property
     def subject(self) -> str:
@@ -108,7 +110,7 @@ class Damage:
             return Cure.WAL
         if self.unlogged or self.kind in {Kind.FILE, Kind.WAL}:
             return Cure.NONE
-        if self.kind in _IN_BLOCKS and self.page_hit:
+        if self.page_hit and (self.kind in _IN_BLOCKS or (self.kind is Kind.CATALOG and self.named)):
             return Cure.BLOCKS
         return Cure.CLUSTER
 
