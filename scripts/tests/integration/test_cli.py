@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,26 @@ def test_names_are_no_markup_and_do_nothing_to_a_terminal(
     assert "[bold]x[/bold]" in out
     assert "\x1b" not in out
     assert "a\\x1b[31mb\\nc" in out
+
+
+def test_names_that_a_terminal_cannot_show_are_shown_by_their_numbers(pg16: Cluster, config: str) -> None:
+    pg16.execute('create table "€ ü 🐘" ()', "cli")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    argv = [sys.executable, "-m", "pgdr.cli.main", "--config", config, "fingerprint"]
+    people = subprocess.run(argv, check=True, capture_output=True, env=environment)
+    assert "\\u20ac ü" in people.stdout.decode("latin-1")
+    programs = subprocess.run([*argv, "--output", "json"], check=True, capture_output=True, env=environment)
+    assert 'public."€ ü 🐘"' in json.loads(programs.stdout)["tables"]
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_result_that_cannot_be_written_is_one_line_and_no_bug(config: str, form: str) -> None:
+    argv = [sys.executable, "-m", "pgdr.cli.main", "--config", config, "fingerprint", "--output", form]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == ExitCode.FAILED
+    assert "the result cannot be written: No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_journal_commands(config: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name, or ``None`` for this process's own.
     """
+    output.open_for_any_name()
     return exit_code(_command(), argv, name="pgdr", say=output.error)
 
 

@@ -7,11 +7,16 @@ nothing when all is well.
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import cache
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
+
+from pgdr.errors import OperationFailedError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,14 +48,40 @@ def messages() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def open_for_any_name() -> None:
+    """Have a terminal that is not UTF-8 show a name's other characters by their numbers, instead of nothing at all."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Write to standard output, to the end: a disk that is full is no bug, and what was done is done all the same."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # who reads has seen enough
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            # What could not be written is tried again when Python ends, and would replace our exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OperationFailedError(
+            f"the result cannot be written: {error.strerror}", remedy="pgdr journal list says what was done"
+        ) from error
+
+
 def result(text: str) -> None:
     """Write one line of result."""
-    sys.stdout.write(f"{text}\n")
+    with _written():
+        sys.stdout.write(f"{text}\n")
 
 
 def json_result(document: Any) -> None:
     """Write a result for a program: one JSON document."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    with _written():
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not unicode, default=str) + "\n")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = frozenset()) -> None:
@@ -70,7 +101,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Colle
         shown.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(_printable(cell)) for cell in row))
-    console().print(shown)
+    with _written():
+        console().print(shown)
 
 
 def _printable(text: str) -> str:
@@ -80,8 +112,9 @@ def _printable(text: str) -> str:
 
 def message(text: str) -> None:
     """Tell a person something that is not the result. Plain text: names from a database are no markup."""
-    sys.stderr.write(f"pgdr: {text}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a terminal that is gone must not end what is being done
+        sys.stderr.write(f"pgdr: {text}\n")
+        sys.stderr.flush()
 
 
 def error(text: str) -> None:
