@@ -18,7 +18,7 @@ _POLICY = Path(__file__).resolve().parents[3] / "inventories" / "lab" / "group_v
 
 
 def test_a_chain_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read .*: Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
         entries_in(tmp_path)
 
 

@@ -122,7 +122,8 @@ def _target_options(plan: Plan) -> list[str]:
         return ["--type=lsn", f"--target={plan.recovery_lsn}", *options]
     if not target.inclusive:
         options.append("--target-exclusive")
-    # pgBackRest writes it between quotes into PostgreSQL's configuration as it stands: a restore point may bear any name.
+    # pgBackRest writes it between quotes into PostgreSQL's configuration as it stands, and a restore point may bear
+    # any name.
     value = target.value.replace("\\", "\\\\").replace("'", "''")
     return [f"--type={target.kind}", f"--target={value}", *options]
 

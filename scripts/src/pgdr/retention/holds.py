@@ -44,8 +44,8 @@ class Holds(State):
 
 # Moved away, it means that nothing is held: nobody may be told so without the word that the holds are to come back.
 _DAMAGED = (
-    "nothing is removed while it is so; pgdr journal list --operation 'hold add' says what was held: move the file away "
-    "and add each again before the next pgdr expire"
+    "nothing is removed while it is so; pgdr journal list --operation 'hold add' says what was held: move the file "
+    "away and add each again before the next pgdr expire"
 )
 
 
