@@ -22,13 +22,16 @@ import pytest
 import yaml
 
 from pgdr import heartbeat
+from pgdr.archive import bucket
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
 from pgdr.locks import operation_lock
 from pgdr.pgbackrest.client import PgBackRest
+from pgdr.policy.load import load_policy
 from pgdr.proof.look import now
 from pgdr.proof.marks import Proven, record_archive_proven, record_proven
+from pgdr.shipping.journal import ship_journal
 from pgdr.status import recent
 from pgdr.status.recent import known_file
 from pgdr.surgery.ledger import Ledger
@@ -350,6 +353,49 @@ def test_a_store_that_never_answers_does_not_hold_up_the_status(
     assert _bad(document) == {"repository:3": "red"}
     assert 4.0 <= longer < usual + 6.5, (usual, longer)
     assert run("status")[0] == 0
+
+
+def test_a_store_that_never_answers_is_told_after_one_patience(
+    host: HostConfig,
+    made_site: Site,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The copy of the journal, the looks at kit, replica and clock, and pgBackRest's questions wait for it together."""
+    policy = yaml.safe_load(_POLICY.read_text())
+    path = tmp_path / "policy.yml"
+    host = made_site.host(tmp_path)
+    (tmp_path / "host.yml").write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    argv = ["--config", str(tmp_path / "host.yml"), "watch", "--policy", str(path)]
+    monkeypatch.setattr(bucket, "_HURRIED_SECONDS", 3.0)
+    monkeypatch.setattr(recent, "_PATIENCE", 6.0)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    before = host.pgbackrest_config.read_text()
+    with _stalled() as port:
+        third = policy["recovery_policy"]["repositories"][1]
+        third |= {"key_type": "auto", "endpoint": "127.0.0.1", "port": port, "verify_tls": False, "ca_file": None}
+        third["replica"] |= {"endpoint": "127.0.0.1", "port": port}
+        path.write_text(yaml.safe_dump(policy))
+        here = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
+        here += (
+            "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-s3-key=a\nrepo3-s3-key-secret=b\nrepo3-path=/r\n"
+        )
+        host.pgbackrest_config.write_text(before.replace("[erp]\n", f"{here}[erp]\n"))
+        try:
+            began = time.monotonic()
+            ship_journal(host, load_policy(path))
+            one = time.monotonic() - began
+            code = main(argv)
+            seconds = time.monotonic() - began - one
+        finally:
+            host.pgbackrest_config.write_text(before)
+    said = capfd.readouterr().err
+    assert (code, "RED erp-lab: repository, repository 3" in said) == (0, True), said
+    assert one >= 6, one  # it does hang: both tries
+    # One after the other they would wait for journal, kit and pgBackRest: twice both tries, and the patience.
+    assert seconds < one + 9, (one, seconds)
 
 
 def test_a_limit_past_which_wal_is_thrown_away_is_red(host: HostConfig, run: Run, made_site: Site) -> None:
