@@ -131,7 +131,8 @@ class Engine:
         for version in reversed(written[1:]):
             if since is not None and version.at <= since:
                 break
-            if version.size == first.size and said is not None and self._text(key, version.second) == said:
+            # A first one that cannot be read any more (the info file of its time is gone) leaves the length alone.
+            if version.size == first.size and (said is None or self._text(key, version.second) == said):
                 break  # what came before it is undone
             found.append(version)
         return found

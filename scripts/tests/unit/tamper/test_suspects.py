@@ -188,6 +188,7 @@ class _Said:
         ({1: "label", 2: "label", 3: "lied"}, [3]),
         ({1: "label", 2: "lied", 3: ""}, [3, 2]),  # the newest is noise to the engine
         ({1: "label", 2: "lied", 3: "label"}, []),  # it was undone
+        ({1: "", 2: "label", 3: "label"}, []),  # nobody can say any more what the first one said
     ],
 )
 def test_a_label_that_says_something_else_is_found_whatever_its_bytes(
