@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from pgdr.policy.cloud import Layout
 from pgdr_infra.documents.buckets import CONFIGURATION, DESTRUCTION, OBJECT_ACLS, Keyed
-from pgdr_infra.documents.statement import Condition, Document, Statement, bucket_arn, document, root_arn
+from pgdr_infra.documents.statement import Condition, Document, Statement, bucket_arn, document
 
 _NEVER = sorted({*DESTRUCTION, *CONFIGURATION, *OBJECT_ACLS})
 _EVERY_WRITE = [
@@ -385,48 +385,4 @@ def break_glass_policy(store: Store) -> Document:
             Action=["kms:Decrypt", "s3:GetObject", "s3:GetObjectVersion", "ssm:GetParameter*"],
             Resource="*",
         ),
-    )
-
-
-def instance_trust() -> Document:
-    """Return the trust of a role that EC2 instances carry."""
-    return document(
-        Statement(
-            Sid="AllowInstances",
-            Effect="Allow",
-            Principal={"Service": "ec2.amazonaws.com"},
-            Action=["sts:AssumeRole"],
-        )
-    )
-
-
-def side_reader_trust(hosts: Sequence[str]) -> Document:
-    """Return the trust of the role that a host takes on for its side instances.
-
-    Args:
-        hosts: ARNs of the roles that hosts carry.
-    """
-    return document(
-        Statement(Sid="AllowHosts", Effect="Allow", Principal={"AWS": sorted(hosts)}, Action=["sts:AssumeRole"])
-    )
-
-
-def person_trust(account: str, principals: Sequence[str]) -> Document:
-    """Return the trust of a role that a person takes on, with a second factor not older than an hour.
-
-    Args:
-        account: the account.
-        principals: ARNs of who may; nobody named: whom the account's own policies allow.
-    """
-    return document(
-        Statement(
-            Sid="AllowPeopleWithMfa",
-            Effect="Allow",
-            Principal={"AWS": sorted(principals) or root_arn(account)},
-            Action=["sts:AssumeRole"],
-            Condition={
-                "Bool": {"aws:MultiFactorAuthPresent": "true"},
-                "NumericLessThan": {"aws:MultiFactorAuthAge": "3600"},
-            },
-        )
     )

@@ -13,7 +13,7 @@ from pgdr_infra.components.bucket import Lock
 from pgdr_infra.components.escrow import Escrow, EscrowArgs
 from pgdr_infra.components.identity import Identity, IdentityArgs
 from pgdr_infra.components.trail import Trail, TrailArgs
-from pgdr_infra.documents import identities
+from pgdr_infra.documents import identities, trusts
 from pgdr_infra.documents.buckets import log_bucket_name, trail_bucket_name
 from pgdr_infra.documents.identities import Store
 from pgdr_infra.documents.statement import Document, role_arn
@@ -60,7 +60,7 @@ def access(program: Path) -> None:
         opts,
     )
     trail = _trail(settings, emails, opts)
-    instances = identities.instance_trust()
+    instances = trusts.instance_trust()
     region = settings.region
     side_reader = role_arn(settings.account, f"{settings.cluster}-side-reader")
     log_buckets = [log_bucket_name(settings.repository.bucket), trail_bucket_name(settings.account, settings.cluster)]
@@ -84,18 +84,18 @@ def access(program: Path) -> None:
         ),
         "auditor": _identity(
             settings, "auditor", "Reads how things are set up, logs and journal",
-            identities.person_trust(settings.account, auditors),
+            trusts.person_trust(settings.account, auditors),
             store.apply(auditor), opts,
         ),
         "break-glass": _identity(
             settings, "break-glass", "Last resort: versions, locks and rules; taking it on raises an alarm",
-            identities.person_trust(settings.account, people), store.apply(identities.break_glass_policy), opts,
+            trusts.person_trust(settings.account, people), store.apply(identities.break_glass_policy), opts,
         ),
     }  # fmt: skip
     hosts = pulumi.Output.all(made["host-writer"].arn, made["restore-reader"].arn)
     made["side-reader"] = _identity(
         settings, "side-reader", "Side instances and rehearsals: reads backups and WAL, writes nothing",
-        hosts.apply(identities.side_reader_trust), store.apply(identities.side_reader_policy), opts,
+        hosts.apply(trusts.side_reader_trust), store.apply(identities.side_reader_policy), opts,
     )  # fmt: skip
     for name, identity in made.items():
         pulumi.export(f"{name.replace('-', '_')}_role_arn", identity.arn)

@@ -17,7 +17,7 @@ from lab.api import Lab
 from lab.paths import LabPaths
 from lab.podman import execute
 from pgdr.policy.cloud import Layout
-from pgdr_infra.documents import identities
+from pgdr_infra.documents import identities, trusts
 from pgdr_infra.documents.buckets import Guardians, Keyed, backup_bucket_policy, break_glass_arn, replica_bucket_policy
 from pgdr_infra.documents.identities import Store
 from pgdr_infra.documents.statement import Document, role_arn
@@ -93,7 +93,7 @@ class Enforced:
         execute(_container(self.lab), *_ADMIN, "caps", "add", "--uid=erp-backup-owner", "--caps=roles=*")
         iam = _client(self.lab, "iam", self.lab.secret("s3-admin-key"), self.lab.secret("s3-admin-key-secret"))
         name = arn.rsplit("/", 1)[-1]
-        trust = identities.side_reader_trust([f"arn:aws:iam:::user/{CLUSTER}-{trusted}"])
+        trust = trusts.side_reader_trust([f"arn:aws:iam:::user/{CLUSTER}-{trusted}"])
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
         text = self.ceph.say(policy, missing_is_listed=True)
         iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=text)

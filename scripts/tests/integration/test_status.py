@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from pgdr import heartbeat
-from pgdr.archive import bucket
+from pgdr import heartbeat, s3
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
@@ -368,7 +367,7 @@ def test_a_store_that_never_answers_is_told_after_one_patience(
     host = made_site.host(tmp_path)
     (tmp_path / "host.yml").write_text(yaml.safe_dump(host.model_dump(mode="json")))
     argv = ["--config", str(tmp_path / "host.yml"), "watch", "--policy", str(path)]
-    monkeypatch.setattr(bucket, "_HURRIED_SECONDS", 3.0)
+    monkeypatch.setattr(s3, "_HURRIED_SECONDS", 3.0)
     monkeypatch.setattr(recent, "_PATIENCE", 6.0)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")

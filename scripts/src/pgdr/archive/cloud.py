@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from pgdr.archive.bucket import Bucket, StoredObject, client_of
+from pgdr.archive.bucket import Bucket, StoredObject
 from pgdr.archive.inuse import in_use
 from pgdr.archive.local import FETCHED, LocalArchive, LocalStore
 from pgdr.archive.model import Manifest, parse_manifest, sha256_of
@@ -22,6 +22,7 @@ from pgdr.errors import ConfigError, NotProvenError, RefusedError, UnreachableEr
 from pgdr.files import write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.model import Policy
+from pgdr.s3 import client_of
 
 _TRANSFERS = 8
 # Hours until AWS has thawed an object, at the latest, by class and tier (S3 User Guide, "Understanding archive
@@ -398,9 +399,3 @@ class _Meter:
             self._done += count
         if self._report is not None:
             self._report(min(self._done, self._total), self._total)
-
-
-def pending(cloud: Cloud, store: LocalStore) -> list[LocalArchive]:
-    """The archives on the volume that are not in the cloud: an upload that failed is made up for."""
-    there = set(cloud.labels("daily"))
-    return [item for item in store.archives() if item.label not in there and not (item.folder / FETCHED).exists()]

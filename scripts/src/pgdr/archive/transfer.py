@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pgdr.archive.cloud import Cloud, CloudArchive, Progress, Thaw, Uploaded
-from pgdr.archive.local import LocalArchive, LocalStore
+from pgdr.archive.local import FETCHED, LocalArchive, LocalStore
 from pgdr.errors import PgdrError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
@@ -102,3 +102,9 @@ def fetch(
         raise
     journal.append(operation="archives fetch", result="ok", details=details, times={"fetch": time.monotonic() - began})
     return found
+
+
+def pending(cloud: Cloud, store: LocalStore) -> list[LocalArchive]:
+    """The archives on the volume that are not in the cloud: an upload that failed is made up for."""
+    there = set(cloud.labels("daily"))
+    return [item for item in store.archives() if item.label not in there and not (item.folder / FETCHED).exists()]

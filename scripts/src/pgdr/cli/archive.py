@@ -85,10 +85,10 @@ def archive(
 
 
 def _upload(host: HostConfig, rules: Policy) -> list[Uploaded]:
-    from pgdr.archive.cloud import Cloud, pending  # noqa: PLC0415
+    from pgdr.archive.cloud import Cloud  # noqa: PLC0415
     from pgdr.archive.local import LocalStore  # noqa: PLC0415
     from pgdr.archive.run import archives_of  # noqa: PLC0415
-    from pgdr.archive.transfer import upload  # noqa: PLC0415
+    from pgdr.archive.transfer import pending, upload  # noqa: PLC0415
 
     cloud = Cloud(host, rules)
     with byte_progress("upload") as progress:

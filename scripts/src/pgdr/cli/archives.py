@@ -259,12 +259,12 @@ def upload(
       pgdr archives upload 20251124_030000
     """
     from pgdr.archive import transfer  # noqa: PLC0415
-    from pgdr.archive.cloud import Cloud, pending  # noqa: PLC0415
+    from pgdr.archive.cloud import Cloud  # noqa: PLC0415
     from pgdr.cli.archive import show_copy  # noqa: PLC0415
 
     host, store = invocation(context).host, store_of(policy)
     place = Cloud(host, policy_of(policy))
-    chosen = [store.find(label)] if label else pending(place, store)
+    chosen = [store.find(label)] if label else transfer.pending(place, store)
     with byte_progress("upload") as progress:
         copies = transfer.upload(host, place, chosen, progress)
     if output_format is OutputFormat.JSON:

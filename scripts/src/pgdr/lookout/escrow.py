@@ -13,7 +13,7 @@ import tarfile
 from datetime import datetime
 from typing import Any, cast
 
-from pgdr.archive.bucket import Bucket, client_of, explained
+from pgdr.archive.bucket import Bucket
 from pgdr.archive.inuse import in_use
 from pgdr.errors import NotProvenError, PgdrError
 from pgdr.health import Check, Level, green
@@ -22,6 +22,7 @@ from pgdr.pgbackrest.repositories import passphrase
 from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
+from pgdr.s3 import client_of, explained
 
 CHECK = "escrow"
 _DANGER = "a rebuild after the loss of site and staff's machines: its secrets are in the kit"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pgdr.archive.bucket import Bucket, client_of, explained
+from pgdr.archive.bucket import Bucket
 from pgdr.archive.inuse import in_use
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
@@ -19,6 +19,7 @@ from pgdr.policy.cloud import bucket_layout
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
 from pgdr.proof.usual import ago
+from pgdr.s3 import client_of, explained
 
 CHECK = "replication"
 AMBER_AFTER, RED_AFTER = 300.0, 600.0

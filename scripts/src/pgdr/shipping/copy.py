@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from pgdr.archive.bucket import Bucket, client_of
+from pgdr.archive.bucket import Bucket
 from pgdr.errors import ConfigError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.repository import S3Repository
+from pgdr.s3 import client_of
 from pgdr.statefile import State
 
 _TRANSFERS = 8

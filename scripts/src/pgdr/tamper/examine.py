@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from pgdr.archive.bucket import explained
 from pgdr.errors import PgdrError, UnreachableError
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.info import STATUS_OK, Backup
+from pgdr.s3 import explained
 from pgdr.tamper.history import History, Version, read_history
 from pgdr.tamper.suspects import Deed, Suspect, describe, suspects
 from pgdr.tamper.versions import Place

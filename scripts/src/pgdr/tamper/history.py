@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pgdr.archive.bucket import explained
 from pgdr.policy.cloud import Layout
+from pgdr.s3 import explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

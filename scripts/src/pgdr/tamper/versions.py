@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgdr.archive.bucket import COPY_LIMIT, client_of, explained
+from pgdr.archive.bucket import COPY_LIMIT
 from pgdr.errors import RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.policy.cloud import Layout, bucket_layout
 from pgdr.policy.model import Policy
 from pgdr.policy.repository import S3Repository
+from pgdr.s3 import client_of, explained
 from pgdr.tamper.history import Version
 
 if TYPE_CHECKING:
