@@ -70,7 +70,7 @@ def look(config: HostConfig, policy: Policy, *, told: Callable[[str], None]) -> 
         except PgdrError as error:
             told(str(error))
         # What was found far off while the facts were gathered belongs to this look.
-        return status(config, policy, replace(facts.result(), findings=findings_file(config).read()))
+        return status(config, policy, replace(facts.result(), findings=findings_file(config).read(), now=present()))
 
 
 def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:

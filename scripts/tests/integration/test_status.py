@@ -315,6 +315,13 @@ def _stalled() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def _third(port: int) -> str:
+    """A third repository, there."""
+    place = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
+    place += "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-path=/r\n"
+    return f"{place}repo3-s3-key=a\nrepo3-s3-key-secret=b\n"
+
+
 def test_a_store_that_never_answers_does_not_hold_up_the_status(
     host: HostConfig, run: Run, made_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,11 +336,7 @@ def test_a_store_that_never_answers_does_not_hold_up_the_status(
     config = host.pgbackrest_config
     before = config.read_text()
     with _stalled() as port:
-        third = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
-        third += (
-            "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-s3-key=a\nrepo3-s3-key-secret=b\nrepo3-path=/r\n"
-        )
-        config.write_text(before.replace("[erp]\n", f"{third}[erp]\n"))
+        config.write_text(before.replace("[erp]\n", f"{_third(port)}[erp]\n"))
         # As if it had always answered like the others.
         with known_file(host).change() as state:
             state.repositories[3], state.seconds[3] = state.repositories[1], 0.3
@@ -373,15 +376,11 @@ def test_a_store_that_never_answers_is_told_after_one_patience(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     before = host.pgbackrest_config.read_text()
     with _stalled() as port:
-        third = policy["recovery_policy"]["repositories"][1]
-        third |= {"key_type": "auto", "endpoint": "127.0.0.1", "port": port, "verify_tls": False, "ca_file": None}
-        third["replica"] |= {"endpoint": "127.0.0.1", "port": port}
+        second = policy["recovery_policy"]["repositories"][1]
+        second |= {"key_type": "auto", "endpoint": "127.0.0.1", "port": port, "verify_tls": False, "ca_file": None}
+        second["replica"] |= {"endpoint": "127.0.0.1", "port": port}
         path.write_text(yaml.safe_dump(policy))
-        here = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
-        here += (
-            "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-s3-key=a\nrepo3-s3-key-secret=b\nrepo3-path=/r\n"
-        )
-        host.pgbackrest_config.write_text(before.replace("[erp]\n", f"{here}[erp]\n"))
+        host.pgbackrest_config.write_text(before.replace("[erp]\n", f"{_third(port)}[erp]\n"))
         try:
             began = time.monotonic()
             ship_journal(host, load_policy(path))
