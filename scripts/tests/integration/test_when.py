@@ -341,6 +341,17 @@ def test_the_table_for_people_and_the_journal(past: Past, capfd: pytest.CaptureF
     assert not list(past.host.state_directory.glob("pgdr-wal-*"))
 
 
+def test_nothing_found_says_what_was_not_looked_for(past: Past, capfd: pytest.CaptureFixture[str]) -> None:
+    """Somebody who looks for a dropped column or an UPDATE must not take silence for innocence."""
+    capfd.readouterr()
+    begin = past.moments["begin"].isoformat()
+    assert main(["--config", past.config, "when", "sales.wide", "--from", begin]) == 0
+    out, err = capfd.readouterr()
+    assert "0 found" in out
+    assert "a column that was dropped (ALTER TABLE)" in err
+    assert "--kind update" in err
+
+
 def test_the_audit_table_says_who(past: Past, capfd: pytest.CaptureFixture[str]) -> None:
     with past.site.cluster.connect("erp") as connection:
         connection.execute("create schema if not exists system")

@@ -298,9 +298,13 @@ def table(
     output.table(columns, rows, right=frozenset(columns[1:6]))
     for key, number in done.erased.items():
         output.result(f"{key}: {number} archived rows stay away, whom they belonged to was erased")
-    for item in done.drift:
+    for item in [*done.drift, *_lacks(into)]:
         output.message(f"note: {item}")
     output.result("nothing was changed" if plan else f"restored from archive {done.source}")
+
+
+def _lacks(copy: str) -> list[str]:
+    return [f"{copy} has columns and rows, and no keys, indexes, defaults, triggers or rights"] if copy else []
 
 
 def _mode(*, missing_only: bool, overwrite: bool, into: str) -> Mode:

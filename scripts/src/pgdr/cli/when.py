@@ -105,7 +105,7 @@ def when(
     elif output_format is OutputFormat.JSON:
         output.json_result(found.model_dump(mode="json"))
     else:
-        _show(found)
+        _show(found, question.kinds)
     if not found.complete:
         for what in [*(f"WAL segment {name} is not archived" for name in found.missing), *found.broken]:
             output.error(f"{what}: changes in it are not seen")
@@ -145,13 +145,19 @@ def _kinds(words: list[str]) -> list[Change]:
         raise RefusedError(str(error), remedy=f"kinds: {', '.join(Change)}") from error
 
 
-def _show(found: Answer) -> None:
+def _show(found: Answer, kinds: frozenset[Change]) -> None:
+    from pgdr.when.model import Change  # noqa: PLC0415
+
     for note in found.notes:
         output.message(note)
     rows = [_row(item) for item in found.candidates]
     if rows:
         headers = ("#", "ended (UTC)", "xid", "end", "commit LSN", "what", "who")
         output.table(headers if any(row[-1] for row in rows) else headers[:-1], _trimmed(rows), right={"#", "xid"})
+    else:
+        others = [str(kind) for kind in Change if kind not in kinds]
+        asked = f"; nor was --kind {', '.join(others)} asked for" if others else ""
+        output.message(f"a column that was dropped (ALTER TABLE) leaves no change of rows and is not seen here{asked}")
     if found.omitted:
         output.result(f"and {found.omitted} smaller ones: --limit 0 shows more, a shorter time range fewer")
     if found.audit:

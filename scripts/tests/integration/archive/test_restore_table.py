@@ -128,6 +128,8 @@ def test_copy_beside_the_table(site: Site) -> None:
     assert _rows(site, quoted) == before
     assert site.value("select count(*) from sales.orders") == 0
     assert "exists already" in site.refused("restore", "table", "sales.orders", "--into", name, *CONSENT)
+    assert site.run("restore", "table", "sales.orders", "--into", "other", "--plan") == 0
+    assert "other has columns and rows, and no keys" in site.capture.readouterr().err
 
 
 def test_forced_row_security_hides_nothing_from_a_restore(site: Site) -> None:
