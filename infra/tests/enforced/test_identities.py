@@ -290,7 +290,7 @@ def test_what_this_server_could_not_be_asked_is_known(enforced: Enforced) -> Non
     assert enforced.ceph.unsaid == {
         # other services
         "Decrypt", "DecryptEvidence", "DecryptPassphrase", "ReadPassphrase", "RepairKeys", "UseKey", "UseReplicaKey",
-        "ReadConfiguration",
+        "ReadConfiguration", "TakeOnSideReader",
         # conditions
         "DenyCustomerKeys", "DenyOldTls", "DenyOtherAccounts",
     }  # fmt: skip
