@@ -1,10 +1,13 @@
 """A disk breaks a table and an index while people work: one play names both, cures both, and no row is lost.
 
+Then a table whose page is right by its checksum and makes no sense: it costs nobody the cluster either.
+
 The proof is the load's own ledger again, for every table.
 """
 
 from __future__ import annotations
 
+import inspect
 import random
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,28 @@ import pytest
 from drill.client import ErpClient
 from drill.host import DATA, Host
 from drill.running import until
+from pgdr.corruption import checksum
 
 PAGE = 8192
 TABLE = "purchase.order_lines"
 INDEX = "financial.journal_lines_pkey"
 # What the kernel hands the disk; the server must not have the page in memory any more.
 BREAK = "import sys; f = open(sys.argv[1], 'r+b'); f.seek(int(sys.argv[2])); f.write(b'a disk wrote this here')"
+# What a fault in memory leaves: a row of the block begins nowhere, under a checksum that fits.
+TWIST = (
+    inspect.getsource(checksum)
+    + """
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(int(sys.argv[2]) * PAGE_SIZE)
+    page = bytearray(file.read(PAGE_SIZE))
+    page[(int.from_bytes(page[24:28], "little") & 0x7FFF) + 22] = 200
+    page[8:10] = page_checksum(bytes(page), int(sys.argv[2])).to_bytes(2, "little")
+    file.seek(-PAGE_SIZE, 1)
+    file.write(page)
+"""
+)
+UNIT = ("journalctl", "--unit=pgdr-side@corruption-cure", "--output=cat", "--no-pager")
 REWRITE = """
 SET session_replication_role = replica;
 UPDATE purchase.order_lines SET quantity = quantity WHERE random() < 0.2
@@ -78,6 +97,7 @@ def test_one_play_cures_both_while_people_work(
     said = plays.succeed("dr-corruption.yml", evidence_directory=str(tmp_path), install_extensions=True, thorough=True)
     assert f"{TABLE}: 1 blocks came back" in said
     assert "examined again, no damage was found" in said
+    assert "Started pgdr-side@corruption-cure" in db1.run(*UNIT).stdout, "the past ran without its caps"
     assert erp.writes
     assert erp.committed() > before, "nobody could work meanwhile"
     until("the load goes on", lambda: erp.committed() > before + 5, 30)
@@ -86,3 +106,30 @@ def test_one_play_cures_both_while_people_work(
         assert erp.prove("db1", db1.sql("SELECT pg_current_wal_lsn()")).faults == []
     finally:
         erp.resume()
+
+
+@pytest.mark.step
+def test_a_page_that_is_right_by_its_checksum_and_makes_no_sense_comes_back_too(
+    plays: Any, db1: Host, erp: ErpClient, tmp_path: Path
+) -> None:
+    db1.sql("CREATE TABLE notes AS SELECT g AS id, repeat('n', 60) || g AS note FROM generate_series(1, 5000) g")
+    db1.pgdr("backup", "incr", "--repo", "1")
+    db1.sql("UPDATE notes SET note = note || '!' WHERE id % 7 = 0")
+    db1.sql("CREATE EXTENSION IF NOT EXISTS pg_buffercache")
+    whole = "SELECT md5(string_agg(id || note, ',' ORDER BY id)) FROM notes"
+    before = db1.sql(whole)
+    db1.sql("CHECKPOINT")
+    db1.run("python3", "-c", TWIST, DATA + "/" + db1.sql("SELECT pg_relation_filepath('notes')"), "7")
+    db1.sql(EVICT.format("notes"))
+    db1.sql("DROP EXTENSION pg_buffercache")
+    assert db1.sql(whole) != before
+    running = db1.sql("SELECT pg_postmaster_start_time()")
+    said = plays.succeed("dr-corruption.yml", evidence_directory=str(tmp_path), install_extensions=True)
+    assert "public.notes: 1 blocks came back" in said
+    assert "examined again, no damage was found" in said
+    assert db1.sql(whole) == before
+    assert db1.sql("SELECT pg_postmaster_start_time()") == running
+    assert db1.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_buffercache'") == "0"
+    kept = db1.run("find", "/var/lib/pgdr/corruption", "-name", "*.block-7").stdout
+    assert kept.strip(), "what was overwritten was not kept"
+    db1.sql("DROP TABLE notes")

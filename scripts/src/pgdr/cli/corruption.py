@@ -128,10 +128,10 @@ def cure(
 
     Smallest first: a page that the server still has in memory is written again; an index is rebuilt beside its users; a
     map is rebuilt; a broken block of a table, a toast table, a sequence or a catalog comes from a backup that is
-    replayed to this hour beside production, and nothing else of it is touched. For a control file without a server, for
-    many relations, or a table that contradicts itself, the server is stopped, all WAL that it has is brought into the
-    repositories, and the cluster is restored up to its last record; what stood there is set aside, and
-    playbooks/dr-restore.yml opens the new one.
+    replayed to this hour beside production, and nothing else of it is touched. So does a page that makes no sense under
+    a checksum that fits, on PostgreSQL 17 and newer. For a control file without a server, or for many relations, the
+    server is stopped, all WAL that it has is brought into the repositories, and the cluster is restored up to its last
+    record; what stood there is set aside, and playbooks/dr-restore.yml opens the new one.
 
     What is cured is copied first. Ends with 4 where no backup is clean or nobody has consented (nothing was changed),
     with 5 where something is damaged still. Killed half-way, type the same line again.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
+from pgdr.corruption.buffers import can_forget
 from pgdr.corruption.files import DEFAULT_TABLESPACE, GLOBAL_TABLESPACE, Node, node_of
 from pgdr.corruption.model import Damage, Kind
 from pgdr.corruption.naming import APPLICATION, Names, Owner
@@ -158,7 +159,10 @@ def _heap(connection: Connection[TupleRow], task: _Task, schemas: dict[str, str]
     if rows:
         blocks = tuple(sorted({row[0] for row in rows if row[0] is not None}))
         said = "; ".join(dict.fromkeys(str(row[1]) for row in rows[:_SHOWN]))
-        yield damage_of(task.owner, task.node, blocks, f"amcheck: {said}")
+        damage = damage_of(task.owner, task.node, blocks, f"amcheck: {said}")
+        # What it says of a TOAST value is said of the block that points there, and that one may be right.
+        own = not any("toast" in str(row[1]) for row in rows)
+        yield replace(damage, forgettable=own and can_forget(connection))
 
 
 def _index(connection: Connection[TupleRow], task: _Task, schemas: dict[str, str]) -> Iterable[Damage]:

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from pgdr.archiving import prove_archiving
+from pgdr.corruption.buffers import forget
 from pgdr.corruption.checksum import PAGE_SIZE, fault
 from pgdr.corruption.examine import named, read_block
 from pgdr.corruption.files import read_page
@@ -38,6 +39,8 @@ from pgdr.side.model import place
 from pgdr.side.plan import SideOptions, make_side_plan
 
 SIDE = "corruption-cure"
+# Of a page: the position of its last record, then its checksum, then what it says.
+_POSITION, _CONTENT = 8, 10
 _UNREADABLE = ("XX001", "XX002", "58030")
 _OWNER = """
 select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -160,11 +163,13 @@ def _return(config: HostConfig, live: Connection[TupleRow], past: Path, damage: 
     _hold(live, damage, "access share")
     name = str(one(live, f"select pg_catalog.pg_relation_filepath({damage.oid}::oid)")[0])
     blocks = _blocks(config.data_directory / name, past / name, damage, how)
-    if not all(_state(live, damage, name, block) is _State.UNREADABLE for block in blocks):
+    if not damage.page_hit or not all(_state(live, damage, name, block) is _State.UNREADABLE for block in blocks):
         # What is in memory can be changed: nobody may, and what was changed before goes to the disk.
         _hold(live, damage, "access exclusive")
         with connected(config, "postgres", application_name=APPLICATION) as other:
             other.execute("checkpoint")
+    if not damage.page_hit:
+        return _replace(config, config.data_directory / name, past / name, damage, how)
     coming = []
     for block in blocks:
         file = _segment(config.data_directory / name, block, how)
@@ -174,6 +179,33 @@ def _return(config: HostConfig, live: Connection[TupleRow], past: Path, damage: 
         _write(file, block, page, how, damage)
         if _state(live, damage, name, block) is _State.UNREADABLE:
             raise NotProvenError(f"block {block} of {damage.name} was written and still cannot be read")
+    return Returned(damage.name, len(coming))
+
+
+def _replace(config: HostConfig, now: Path, past: Path, damage: Damage, how: How) -> Returned:
+    """Blocks that can be read and make no sense, while nobody but us may come near them.
+
+    Both have the position of the last record that changed them: where it is the same, WAL has changed neither since.
+    """
+    coming = []
+    for block in damage.blocks:
+        file = _segment(now, block, how)
+        here = read_page(file, block, how.segment_pages)
+        page = _of_the_past(_segment(past, block, how), block, damage, how)
+        if here[_CONTENT:] == page[_CONTENT:]:
+            raise NotProvenError(
+                f"block {block} of {damage.name} is the same in the past",
+                remedy="WAL itself brought it there, or the backup: another repository (--repo), or a person decides",
+            )
+        if here[:_POSITION] != page[:_POSITION]:
+            raise BusyError(
+                f"block {block} of {damage.name} was written meanwhile, or its header is broken too",
+                remedy="nothing was changed in it; run again, and if it says so again: --whole-cluster",
+            )
+        coming.append((file, block, page))
+    forget(config, damage.database, damage.oid, damage.blocks)
+    for file, block, page in coming:
+        _write(file, block, page, how, damage)
     return Returned(damage.name, len(coming))
 
 

@@ -98,12 +98,22 @@ class Evidence:
         for damage in damages:
             if damage.kind is Kind.WAL:
                 self._copy(self._config.data_directory / damage.file)
+            elif damage.forgettable and not damage.page_hit:
+                self._blocks(damage, segment_pages)
 
     def document(self, findings: Findings, more: dict[str, Any] | None = None) -> None:
         """What was found, for whoever reads it later."""
         content = {**findings.document(), **(more or {})}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         write_atomically(self.folder / "findings.json", text + "\n", 0o600)
+
+    def _blocks(self, damage: Damage, segment_pages: int) -> None:
+        """Blocks that are right by their checksum and make no sense."""
+        for first in self._config.data_directory.glob(damage.file.replace("/PG/", "/PG_*/")):
+            for block in damage.blocks[:_PAGES_A_FILE]:
+                number = block // segment_pages
+                path = first.with_name(f"{first.name}.{number}") if number else first
+                (self.folder / f"{self._name(path)}.block-{block}").write_bytes(read_page(path, block, segment_pages))
 
     def _copy(self, path: Path) -> None:
         if path.is_file():

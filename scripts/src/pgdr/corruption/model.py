@@ -62,6 +62,7 @@ class Damage:
         readable: it can be had all the same: the server has it in memory, or an archive has a whole copy.
         since: between which backups it came.
         page_hit: pages of its file are wrong on disk; otherwise its content contradicts itself.
+        forgettable: the server can be made to read its blocks from the disk again, so that they can be replaced there.
         named: the server itself said whose file it is; of PostgreSQL's own files it can be known without, as a guess.
     """
 
@@ -78,6 +79,7 @@ class Damage:
     readable: bool = False
     since: str = ""
     page_hit: bool = False
+    forgettable: bool = False
     named: bool = False
 
     @property
@@ -111,6 +113,8 @@ class Damage:
         if self.unlogged or self.kind in {Kind.FILE, Kind.WAL}:
             return Cure.NONE
         if self.page_hit and (self.kind in _IN_BLOCKS or (self.kind is Kind.CATALOG and self.named)):
+            return Cure.BLOCKS
+        if self.kind is Kind.HEAP and self.blocks and self.forgettable:
             return Cure.BLOCKS
         return Cure.CLUSTER
 
