@@ -39,9 +39,16 @@ from pgdr.side.model import place
 from pgdr.side.plan import SideOptions, make_side_plan
 
 SIDE = "corruption-cure"
-# Of a page: the position of its last record, then its checksum, then what it says.
-_POSITION, _CONTENT = 8, 10
+# A page begins with the position of its last record.
+_POSITION = 8
 _UNREADABLE = ("XX001", "XX002", "58030")
+_AMCHECK = """
+select n.nspname from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
+where e.extname = 'amcheck'
+"""
+_VERIFY = """
+select msg from {}.verify_heapam(relation => {}::oid::regclass, startblock => %(block)s, endblock => %(block)s)
+"""
 _OWNER = """
 select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and %(oid)s in (c.oid, c.reltoastrelid)
@@ -187,16 +194,12 @@ def _replace(config: HostConfig, now: Path, past: Path, damage: Damage, how: How
 
     Both have the position of the last record that changed them: where it is the same, WAL has changed neither since.
     """
+    _require_sense(config, damage)
     coming = []
     for block in damage.blocks:
         file = _segment(now, block, how)
         here = read_page(file, block, how.segment_pages)
         page = _of_the_past(_segment(past, block, how), block, damage, how)
-        if here[_CONTENT:] == page[_CONTENT:]:
-            raise NotProvenError(
-                f"block {block} of {damage.name} is the same in the past",
-                remedy="WAL itself brought it there, or the backup: another repository (--repo), or a person decides",
-            )
         if here[:_POSITION] != page[:_POSITION]:
             raise BusyError(
                 f"block {block} of {damage.name} was written meanwhile, or its header is broken too",
@@ -207,6 +210,25 @@ def _replace(config: HostConfig, now: Path, past: Path, damage: Damage, how: How
     for file, block, page in coming:
         _write(file, block, page, how, damage)
     return Returned(damage.name, len(coming))
+
+
+def _require_sense(config: HostConfig, damage: Damage) -> None:
+    """Refuse blocks that make no more sense in the past: the server may have written them into WAL as they are."""
+    past = manage.connection(config, SIDE, damage.database)
+    try:
+        with psycopg.connect(past.conninfo, autocommit=True, application_name=APPLICATION) as then:
+            for (schema,) in then.execute(_AMCHECK).fetchall():
+                check = sql.SQL(_VERIFY).format(sql.Identifier(schema), sql.Literal(damage.oid))
+                for block in damage.blocks:
+                    said = then.execute(check, {"block": block}).fetchone()
+                    if said is not None:
+                        raise NotProvenError(
+                            f"block {block} of {damage.name} makes no more sense in the past: {said[0]}",
+                            remedy="WAL holds it as it is, so the whole cluster would come back with it too; nothing "
+                            "was changed: bring its rows from before it broke, see playbooks/README.md",
+                        )
+    except psycopg.Error as error:
+        raise explain(error, f"look at {damage.name} in the past") from error
 
 
 def _of_the_past(file: Path, block: int, damage: Damage, how: How) -> bytes:
