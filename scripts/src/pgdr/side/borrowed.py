@@ -32,7 +32,7 @@ def borrowed(
     Args:
         config: this host.
         client: pgBackRest on this host.
-        planned: what was decided; one of its name that a killed process left is removed first.
+        planned: what was decided; there is none of its name.
         processes: how many restore files where nothing caps them.
         why: what it is for.
         told: is told what happens.
