@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scripts.tests.integration.chain import World, world_of
 
+from pgdr.health import Level
+from pgdr.policy.load import load_policy
 from pgdr.recovery.lsn import format_lsn, parse_lsn
+from pgdr.status.facts import gather
+from pgdr.status.rivals import rival_checks
 
 if TYPE_CHECKING:
     from scripts.tests.integration.conftest import SiteFactory
@@ -219,7 +223,7 @@ def story(new_site: SiteFactory) -> Story:
         (2, "time", ["--target-timeline", "2", "--exclusive"]),
     ],
 )
-def test_exactly_there_and_on_from_there(story: Story, era: int, kind: str, more: list[str]) -> None:
+def test_exactly_there_and_on_from_there(story: Story, era: int, kind: str, more: list[str], tmp_path: Path) -> None:
     story.fill()
     kept = len(story.kept)
     story.recover(era, kind, *more)
@@ -229,6 +233,10 @@ def test_exactly_there_and_on_from_there(story: Story, era: int, kind: str, more
     # What ran before is aside and not deleted, and the new timeline archives.
     assert len(story.kept) == kept + 1
     story.fill()
+    # The timelines that were left a moment ago are nobody's who lives.
+    host = story.world.host.model_copy(update={"state_directory": tmp_path})
+    checks = list(rival_checks(host, gather(host, load_policy(host.policy_path))))
+    assert [(check.repository, check.level) for check in checks] == [(1, Level.GREEN)]
 
 
 def test_every_target_on_every_timeline_is_exact(story: Story) -> None:

@@ -316,8 +316,11 @@ def test_without_its_primarys_host_it_says_what_may_be_lost(third: Pair, ledger:
     plan = standby.pgdr("standby", "promote", "--plan", "--unfenced", NAME).stdout
     assert "the archive ends at" in plan
     assert "two servers would take orders" in plan
-    done = standby.pgdr("standby", "promote", "--unfenced", NAME, "--confirm", NAME, "--patience", "3").stdout
+    done = standby.pgdr("standby", "promote", "--unfenced", NAME, "--confirm", NAME).stdout
     assert "did not send is lost" in done
+    again = standby.pgdr("standby", "promote", "--unfenced", NAME, "--confirm", NAME).stdout
+    assert "promoted already" in again
+    assert "is lost" in again
     ledger.world = standby
     assert ledger.missing() == ledger.rows - kept
 

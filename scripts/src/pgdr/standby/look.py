@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pgdr.chain import Entry
 from pgdr.corruption.examine import Options, examine
 from pgdr.corruption.model import Findings
 from pgdr.errors import RefusedError
@@ -146,10 +147,7 @@ class Proof:
 
 def proof(config: HostConfig, found: Standing) -> Proof:
     """What is known of this standby's data."""
-    last = None
-    for entry in Journal(config.journal_path, config.cluster_name).entries():
-        if entry.operation == EXAMINED and entry.details.get("system_identifier") == found.facts.system_identifier:
-            last = entry
+    last = _last_examination(config, found.facts)
     if last is None:
         return Proof("it was never examined")
     if last.result != "ok":
@@ -161,3 +159,17 @@ def proof(config: HostConfig, found: Standing) -> Proof:
     unseen = list(last.details.get("unseen", []))
     limits = f"; not looked at: {unseen[0]}" + (f" and {len(unseen) - 1} more" if unseen[1:] else "") if unseen else ""
     return Proof("", f"examined {age.total_seconds() / 60:.0f} min ago, no damage was found{limits}")
+
+
+def examined_on(config: HostConfig, facts: ServerFacts) -> int | None:
+    """The timeline that this server was on when it was last examined as a standby; ``None`` where it never was."""
+    last = _last_examination(config, facts)
+    return None if last is None else int(last.details["timeline"])
+
+
+def _last_examination(config: HostConfig, facts: ServerFacts) -> Entry | None:
+    last = None
+    for entry in Journal(config.journal_path, config.cluster_name).entries():
+        if entry.operation == EXAMINED and entry.details.get("system_identifier") == facts.system_identifier:
+            last = entry
+    return last

@@ -16,7 +16,7 @@ from pgdr.recovery.history import own_history
 from pgdr.recovery.lsn import format_lsn
 from pgdr.recovery.walend import ArchiveReader
 from pgdr.standby.end import PrimaryEnd
-from pgdr.standby.look import Standing, look, proof
+from pgdr.standby.look import Standing, examined_on, look, proof
 
 _TWO = "two servers would take orders, and no one can bring those together again"
 
@@ -209,9 +209,12 @@ def _archived_end(config: HostConfig, client: PgBackRest, found: Standing, plan:
 def _promoted_before(config: HostConfig, wish: Wish, plan: PromotionPlan) -> None:
     """A server that takes writes: ours, promoted by the run that was killed, or one that never was a standby."""
     left = left_at(config, plan.facts.timeline)
-    if wish.end is None or left is None or left[0] != wish.end.timeline:
+    came_from = (
+        wish.end.timeline if wish.end is not None else examined_on(config, plan.facts) if wish.unfenced else None
+    )
+    if left is None or left[0] != came_from:
         plan.blockers.append(f"{config.cluster_name} on this host is no standby: it takes writes")
-    elif left[1] <= wish.end.position and not wish.accept_loss:
+    elif wish.end is not None and left[1] <= wish.end.position and not wish.accept_loss:
         plan.blockers.append(
             f"this server was promoted at {format_lsn(left[1])}, before the primary's last record ({wish.end.lsn})"
         )

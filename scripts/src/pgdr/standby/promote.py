@@ -109,7 +109,12 @@ def _opened(
         position = left[1] if left is not None else 0
         proven = wish.end is not None and position > wish.end.position
         return Promoted(
-            format_lsn(position), goal, proven, timeline=plan.facts.timeline, rpo_seconds=0.0 if proven else None
+            format_lsn(position),
+            goal,
+            proven,
+            lost="" if proven else f"what the old primary committed behind {format_lsn(position)} is lost",
+            timeline=plan.facts.timeline,
+            rpo_seconds=0.0 if proven else None,
         )
     began = time.monotonic()
     with connected(config, "postgres", application_name="pgdr standby") as connection:
@@ -119,9 +124,10 @@ def _opened(
         reached = plan.goal is not None and last.position > plan.goal
         done = Promoted(last.replayed, goal, reached and wish.end is not None)
         done.lost = _lost(wish, plan, last, reached=reached)
-        if plan.goal is not None and not reached and wish.end is not None and not wish.accept_loss:
+        if plan.goal is not None and not reached and not wish.accept_loss:
+            whose = "primary" if wish.end is not None else "archive"
             raise NotProvenError(
-                f"the primary's last record at {goal} was not replayed: {done.lost}",
+                f"the {whose}'s last record at {goal} was not replayed: {done.lost}",
                 remedy="bring the missing WAL (archive, network) and run it again; or promote without it: "
                 f"--accept-loss {config.cluster_name}. It is a standby still",
             )

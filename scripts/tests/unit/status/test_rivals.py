@@ -89,6 +89,11 @@ def test_the_server_that_was_left_behind_lives(config: Any) -> None:
     assert check.level == "red"
     assert "00000001000000000000001" in check.message
     assert "was archived 5 min ago, of timeline 1" in check.message
+    # An abandoned timeline that somebody writes on.
+    third = replace(SERVER, timeline=3)
+    (config.data_directory / "pg_wal" / "00000003.history").write_text("1\t0/A000028\tbefore\n")
+    [check] = judged(config, {(1, 9): 40, (3, 10): 9, (2, 11): 1}, histories=(2, 3), server=third)
+    assert (check.level, "of timeline 2" in check.message) == ("red", True)
     # Silent for longer than an hour: it was stopped, and people were told.
     assert levels(judged(config, {(1, 16): 70, (2, 10): 120, (2, 19): 1})) == ["green"]
 
