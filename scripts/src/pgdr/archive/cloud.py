@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pgdr.archive.bucket import Bucket, StoredObject
 from pgdr.archive.inuse import in_use
 from pgdr.archive.local import FETCHED, LocalArchive, LocalStore
-from pgdr.archive.model import Manifest, parse_manifest, sha256_of
+from pgdr.archive.model import Manifest, parse_manifest, require_plain, sha256_of
 from pgdr.archive.names import MANIFEST, is_label, moment_of
 from pgdr.archive.run import archives_of
 from pgdr.archive.verify import check_files
@@ -312,7 +312,7 @@ class Cloud:
         """
         text = self.bucket.read(self.prefix(archive.slot, archive.label) + MANIFEST)
         manifest = parse_manifest(text, f"{self.address(archive)}{MANIFEST}")
-        _require_plain(manifest.files)
+        require_plain(manifest.files)
         if manifest.label != archive.label:
             raise NotProvenError(f"the manifest of archive {archive.label} is that of {manifest.label}")
         return text, manifest
@@ -375,14 +375,6 @@ def _link_twins(folder: Path, manifest: Manifest) -> None:
         if first[entry.sha256] != name:
             (folder / name).unlink(missing_ok=True)
             (folder / name).hardlink_to(folder / first[entry.sha256])
-
-
-def _require_plain(names: Iterable[str]) -> None:
-    """Refuse a manifest that would write outside of its folder."""
-    for name in names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise NotProvenError(f"the manifest names a file outside of its archive: {name!r}", remedy="do not use it")
 
 
 class _Meter:
