@@ -52,6 +52,10 @@ class CommandError(OperationFailedError):
         self.completed = completed
 
 
+class TimedOutError(OperationFailedError):
+    """A program did not end within its time, and was ended."""
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -93,7 +97,7 @@ def run(
     except PermissionError as error:
         raise OperationFailedError(f"program may not be run: {argv[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise OperationFailedError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
+        raise TimedOutError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
     completed = Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
     if not allowed(done.returncode):
         raise CommandError(completed)
@@ -120,5 +124,5 @@ def run_to_file(argv: Sequence[str], path: Path, *, timeout: float | None = None
     except OSError as error:
         raise OperationFailedError(f"{argv[0]} could not be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise OperationFailedError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
+        raise TimedOutError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
     return Completed(tuple(argv), done.returncode, "", done.stderr.decode(errors="replace"))

@@ -26,6 +26,7 @@ from pgdr.cli.main import main
 from pgdr.errors import ExitCode
 from pgdr.hostconfig import HostConfig
 from pgdr.locks import operation_lock
+from pgdr.pgbackrest import client
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.policy.load import load_policy
 from pgdr.proof.look import now
@@ -320,6 +321,29 @@ def _third(port: int) -> str:
     place = f"repo3-type=s3\nrepo3-s3-endpoint=127.0.0.1\nrepo3-storage-port={port}\nrepo3-s3-uri-style=path\n"
     place += "repo3-s3-bucket=hangs\nrepo3-s3-region=us-east-1\nrepo3-path=/r\n"
     return f"{place}repo3-s3-key=a\nrepo3-s3-key-secret=b\n"
+
+
+def test_a_store_that_is_away_is_said_within_a_minute_and_hides_no_other(
+    host: HostConfig, run: Run, made_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pgBackRest alone knocks at a closed door for nine minutes, and answers for nobody meanwhile."""
+    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 3.0)
+    config = host.pgbackrest_config
+    before = config.read_text()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        config.write_text(before.replace("[erp]\n", f"{_third(closed.getsockname()[1])}[erp]\n"))
+        try:
+            code, document = run("info", "--output", "json")
+            plan = run("recover", "plan", "--repo", "3")
+            hold = run("hold", "add", "20261124-020000F", "--reason", "x", "--repo", "3")
+        finally:
+            config.write_text(before)
+    assert code == ExitCode.UNREACHABLE
+    assert [len(one["backups"]) > 0 for one in document["repositories"]] == [True, True, False]
+    assert "no answer within 3 s" in document["repositories"][2]["status"]["meaning"]
+    for code, said in (plan, hold):
+        assert (code, "no answer within 3 s" in said) == (ExitCode.UNREACHABLE, True), said
 
 
 def test_a_store_that_never_answers_does_not_hold_up_the_status(

@@ -37,6 +37,7 @@ def add(
     from pgdr.archive.names import is_label  # noqa: PLC0415 - start-up time, see main
     from pgdr.cli.archives import store_of  # noqa: PLC0415
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
+    from pgdr.pgbackrest.info import STATUS_OTHER  # noqa: PLC0415
     from pgdr.proof.look import now  # noqa: PLC0415
     from pgdr.retention import holds  # noqa: PLC0415
     from pgdr.retention.archives import ARCHIVES_PLACE  # noqa: PLC0415
@@ -49,7 +50,11 @@ def add(
         made = holds.add(host, label, reason, now(), place=ARCHIVES_PLACE)
         output.result(f"archive {made.label} is held by {made.person}: {made.reason}")
         return
-    if PgBackRest(host).info(repo).find(label, repo) is None:
+    found = PgBackRest(host).info(repo)
+    if found.find(label, repo) is None:
+        for one in found.repo:
+            if one.status.code == STATUS_OTHER:
+                raise one.status.as_error(f"repository {one.key}")
         raise RefusedError(f"no repository holds a set {label}", remedy="see pgdr info")
     made = holds.add(host, label, reason, now(), place=f"repository {repo}" if repo else "")
     output.result(f"{made.label} is held by {made.person}: {made.reason}")

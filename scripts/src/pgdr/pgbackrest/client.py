@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,8 +26,10 @@ from pgdr.pgbackrest.repositories import ConfiguredRepository, configured
 from pgdr.pgbackrest.verification import EngineVerdict
 from pgdr.process import Completed
 
-# An unreachable S3 endpoint is given up after several rounds of io-timeout, a minute each.
+# An unreachable S3 endpoint is given up after nine rounds of io-timeout, a minute each.
 _INFO_TIMEOUT = 600.0
+# Whoever asks what there is gets an answer before that; a list of sets is a few kilobytes.
+_ANSWER_TIMEOUT = 60.0
 _CHECK_TIMEOUT = 900.0
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -103,28 +106,40 @@ class PgBackRest:
         backup_set: str | None = None,
         *,
         as_of: datetime | None = None,
-        timeout: float = _INFO_TIMEOUT,
+        timeout: float | None = None,
     ) -> StanzaInfo:
-        """Ask the repositories what they hold.
+        """Ask the repositories what they hold, all of them at once: one that hangs hides no other.
 
         Args:
             repo: one repository only.
             backup_set: this set only, with its databases, links, tablespaces and damaged files.
                 ``repo`` is required with it.
             as_of: as the versions of the bucket's objects were at this moment; ``repo`` is required with it.
-            timeout: seconds after which the question is given up.
+            timeout: seconds after which the question is given up; by default one repository that does not answer
+                within a minute is said to be unreachable.
 
         Raises:
+            OperationFailedError: ``timeout`` is over.
             PgBackRestError: the question failed as a whole. A repository that could not be read does not
                 raise: see ``status`` of each repository in the answer.
         """
+        keys = [item.key for item in self.repositories]
+        if repo is None and len(keys) > 1:
+            with ThreadPoolExecutor() as pool:
+                return info_models.joined(list(pool.map(lambda key: self.info(key, timeout=timeout), keys)))
         args = ["--output=json"]
         if repo is not None:
             args.append(f"--repo={repo}")
         if backup_set is not None:
             args.append(f"--set={backup_set}")
         args += _as_of(as_of)
-        done = self._short(*args, "info", timeout=timeout)
+        patience = timeout or (_ANSWER_TIMEOUT if backup_set is None else _INFO_TIMEOUT)
+        try:
+            done = self._short(*args, "info", timeout=patience)
+        except process.TimedOutError:
+            if timeout is not None:
+                raise
+            return info_models.silent(self.config.stanza, repo or keys[0], patience)
         if done.returncode != 0:
             raise error_for(done, action="info")
         return info_models.parse(done.stdout, self.config.stanza)

@@ -8,7 +8,7 @@ repository could not be read; the truth is in the status of each repository.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,13 +21,14 @@ from pgdr.pgbackrest.faults import PgBackRestError, PgBackRestRefusedError, code
 STATUS_OK = 0
 STATUS_NO_STANZA = 1
 STATUS_NO_BACKUP = 2
+STATUS_DIFFER = 4
 STATUS_OTHER = 99
 STATUS_MEANING: dict[int, str] = {
     STATUS_OK: "ok",
     STATUS_NO_STANZA: "the stanza does not exist in this repository",
     STATUS_NO_BACKUP: "the stanza exists but holds no backup",
     3: "the stanza's data is missing",
-    4: "the repositories differ, see each of them",
+    STATUS_DIFFER: "the repositories differ, see each of them",
     5: "the repositories belong to different databases",
     6: "the requested backup set is not there",
     STATUS_OTHER: "the repository could not be read",
@@ -278,3 +279,24 @@ def parse(text: str, stanza: str) -> StanzaInfo:
             f"pgBackRest's info output is not understood: {type(error).__name__}",
             remedy="compare pgBackRest's version with the supported ones",
         ) from error
+
+
+def silent(stanza: str, repository: int, seconds: float) -> StanzaInfo:
+    """What is known of a repository that did not answer."""
+    status = Status(code=STATUS_OTHER, message=f"[HostConnectError] no answer within {seconds:g} s")
+    return StanzaInfo(name=stanza, status=status, repo=(Repository(key=repository, status=status),))
+
+
+def joined(answers: Sequence[StanzaInfo]) -> StanzaInfo:
+    """The answers of several repositories as the one that pgBackRest gives of all of them."""
+    codes = {one.status.code for one in answers}
+    held = next((one.status.lock for one in answers if one.status.lock.backup.held), answers[0].status.lock)
+    return StanzaInfo(
+        name=answers[0].name,
+        status=Status(code=codes.pop() if len(codes) == 1 else STATUS_DIFFER, lock=held),
+        cipher=answers[0].cipher,
+        backup=tuple(item for one in answers for item in one.backup),
+        archive=tuple(item for one in answers for item in one.archive),
+        db=tuple(item for one in answers for item in one.db),
+        repo=tuple(item for one in answers for item in one.repo),
+    )
