@@ -292,6 +292,9 @@ def test_refusals_say_what_can_be_had(world: World) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert f"port {port} is in use" in refused("--port", str(port), *world.targets["lsn"])
+    unknown = refused("--database", "no 'such", *world.targets["lsn"])
+    assert "holds no database no 'such" in unknown
+    assert "it holds erp, " in unknown
     assert "cannot name a side instance" in refused("--name", "../x", *world.targets["lsn"])
     small = world.host.model_copy(update={"policy_path": policy_in(world.config.parent, "900TiB")})
     config = world.config.with_name("small.yml")

@@ -52,6 +52,7 @@ class Source:
         recovery_lsn: position that recovery must reach, empty where the target does not say it.
         tablespaces: of the backup, each with its place on the lost host.
         skipped: sets that were passed over, each with what is wrong with it.
+        databases: names of those in the backup.
     """
 
     system_identifier: int
@@ -60,6 +61,7 @@ class Source:
     recovery_lsn: str
     tablespaces: list[Tablespace]
     skipped: tuple[str, ...]
+    databases: tuple[str, ...]
 
     @property
     def replayed(self) -> int:
@@ -137,13 +139,15 @@ def choose_source(
     reader = ArchiveReader(wal, config.bin_directory)
     backup, end, skipped = _choose(info, wish, reader, _incomplete_sets(info, wish, client))
     recovery_lsn = _check_bounds(wish.target, backup, end)
+    detailed = client.info(repo=wish.repository, backup_set=backup.label).find(backup.label, wish.repository) or backup
     return Source(
         system_identifier=database.system_id,
         backup=backup,
         end=end,
         recovery_lsn=format_lsn(recovery_lsn) if recovery_lsn else "",
-        tablespaces=_tablespaces(client, wish.repository, backup.label),
+        tablespaces=[Tablespace(name=link.name, location=link.destination) for link in detailed.tablespace or ()],
         skipped=tuple(skipped),
+        databases=tuple(sorted(one.name for one in detailed.databases or ())),
     )
 
 
@@ -309,12 +313,6 @@ def _check_bounds(target: Target, backup: Backup, end: WalEnd) -> int | None:
                 remedy=f"{_window(backup, end)}; without a target you get its end",
             )
     return None
-
-
-def _tablespaces(client: PgBackRest, repository: int, label: str) -> list[Tablespace]:
-    detailed = client.info(repo=repository, backup_set=label).find(label, repository)
-    links = (detailed.tablespace if detailed else None) or ()
-    return [Tablespace(name=link.name, location=link.destination) for link in links]
 
 
 def _hole(end: WalEnd, before: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,7 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
     if means is Means.OWN:
         warnings.append(f"repository {options.repository}: {means.told}")
     _refuse_foreign_tablespaces(config, source)
+    _refuse_unknown_databases(options.databases, source)
     free = _room(source, where, allowed)
     now = datetime.now(UTC)
     plan = Plan(
@@ -107,6 +109,16 @@ def make_side_plan(config: HostConfig, client: PgBackRest, options: SideOptions)
         disk_floor=allowed.disk_floor.bytes,
         means=means,
     )
+
+
+def _refuse_unknown_databases(wanted: Collection[str], source: Source) -> None:
+    for name in wanted:
+        if source.databases and name not in source.databases:
+            raise RefusedError(
+                f"backup {source.backup.label} holds no database {name}",
+                remedy=f"it holds {', '.join(source.databases)}; one that was made since comes with all of them: "
+                "leave --database out",
+            )
 
 
 def _room(source: Source, where: Place, allowed: SideInstances) -> int:
