@@ -169,12 +169,15 @@ def asking(client: PgBackRest, repository: int) -> Iterator[Reader]:
     Raises:
         PgdrError: see :func:`reading`.
     """
-    run = client.config.run_directory
+    means, run = means_of(client, repository), client.config.run_directory
+    if means is Means.DISK:
+        yield Reader(client)  # there is no key to be tried
+        return
     try:
         folder = tempfile.TemporaryDirectory(prefix="asking-", dir=run)
     except OSError as error:
         raise OperationFailedError(f"{run} cannot be written: {error.strerror}", remedy="run as postgres") from error
-    with folder as name, reading(client, repository, Path(name), means_of(client, repository)) as reader:
+    with folder as name, reading(client, repository, Path(name), means) as reader:
         yield reader
 
 
