@@ -255,6 +255,11 @@ def test_the_standby_takes_over_from_a_primary_whose_disk_lies(
     assert entry(primary, "standby fence").result == "ok"
     kept = entry(standby, "standby promote")
     assert (kept.result, kept.times["rto"]) == ("ok", pytest.approx(done["rto_seconds"], abs=0.01))
+    # A repository that cannot be asked is not one that knows of no promotion.
+    primary.site.configure(secrets=("not this", "nor that"))
+    said = primary.pgdr("standby", "unfence", "--confirm", NAME, expect=ExitCode.REFUSED).stderr
+    assert "cipher passphrase" in said
+    primary.site.configure()
     said = primary.pgdr("standby", "unfence", "--confirm", NAME, expect=ExitCode.REFUSED).stderr
     assert "a standby was promoted" in said
     standby.pgdr("backup", "full", "--repo", "1")

@@ -37,7 +37,6 @@ def add(
     from pgdr.archive.names import is_label  # noqa: PLC0415 - start-up time, see main
     from pgdr.cli.archives import store_of  # noqa: PLC0415
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415
-    from pgdr.pgbackrest.info import STATUS_OTHER  # noqa: PLC0415
     from pgdr.proof.look import now  # noqa: PLC0415
     from pgdr.retention import holds  # noqa: PLC0415
     from pgdr.retention.archives import ARCHIVES_PLACE  # noqa: PLC0415
@@ -52,9 +51,7 @@ def add(
         return
     found = PgBackRest(host).info(repo)
     if found.find(label, repo) is None:
-        for one in found.repo:
-            if one.status.code == STATUS_OTHER:
-                raise one.status.as_error(f"repository {one.key}")
+        found.readable()
         raise RefusedError(f"no repository holds a set {label}", remedy="see pgdr info")
     made = holds.add(host, label, reason, now(), place=f"repository {repo}" if repo else "")
     output.result(f"{made.label} is held by {made.person}: {made.reason}")

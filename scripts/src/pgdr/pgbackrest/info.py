@@ -221,6 +221,17 @@ class StanzaInfo(_Tolerant):
     db: tuple[DatabaseHistory, ...] = ()
     repo: tuple[Repository, ...] = ()
 
+    def readable(self) -> StanzaInfo:
+        """This answer, for a caller to whom a repository that could not be read is no empty one.
+
+        Raises:
+            PgBackRestError: there is one.
+        """
+        for one in self.repo:
+            if one.status.code == STATUS_OTHER:
+                raise one.status.as_error(f"repository {one.key}")
+        return self
+
     def repository(self, key: int) -> Repository | None:
         """The repository with this key, if it is configured."""
         return next((repo for repo in self.repo if repo.key == key), None)

@@ -93,7 +93,7 @@ def _verify(client: PgBackRest, result: Verified, segment_size: int, wal_from: s
     limits = continuity.lineage(client, repository, archive.id, result.stored.newest_timeline, segment_size)
     verdict = client.verify(repository)
     # What a backup or an expiry changed in the meantime is neither good nor bad.
-    after = client.info(repository)
+    after = client.info(repository).readable()
     kept = tuple(item for item in before.backups(repository) if item.label in after.labels(repository))
     result.backups = kept
     own = [item for item in kept if item.database.id == database.id]

@@ -57,7 +57,7 @@ def take(config: HostConfig, policy: Policy, state: Rehearsal, host: str) -> Non
     client = PgBackRest(config)
     physical = [part for part in state.parts if part.part is not Part.ARCHIVE and part.label]
     for part in physical:
-        held = {item.label for item in client.info(part.repository).backups(part.repository or 0)}
+        held = {item.label for item in client.info(part.repository).readable().backups(part.repository or 0)}
         if part.label not in held:
             raise RefusedError(
                 f"repository {part.repository} of this host holds no set {part.label}",

@@ -78,7 +78,7 @@ def unfence(config: HostConfig, client: PgBackRest) -> None:
 
 def _newer_timelines(config: HostConfig, client: PgBackRest, own: int) -> tuple[int, int] | None:
     for repository in client.repositories:
-        stored = client.info(repository.key).current_archive(repository.key)
+        stored = client.info(repository.key).readable().current_archive(repository.key)
         if stored is None:
             continue
         folders, forks = WalArchive(client, repository.key, config.stanza, stored.id).timelines()

@@ -196,7 +196,7 @@ def _archived_end(config: HostConfig, client: PgBackRest, found: Standing, plan:
     ends = []
     for repository in client.repositories:
         try:
-            stored = client.info(repository.key).current_archive(repository.key)
+            stored = client.info(repository.key).readable().current_archive(repository.key)
             if stored is not None:
                 archive = WalArchive(client, repository.key, config.stanza, stored.id)
                 reader = ArchiveReader(archive, config.bin_directory)
