@@ -237,6 +237,10 @@ def test_one_database_alone(world: World) -> None:
         refused = world.pgdr("side", "connect", "one", "--database", "other", expect=ExitCode.REFUSED)
         assert "holds only erp" in refused.stderr
         more = ["side", "start", "--uncapped", "--name", "one", *world.targets["lsn"]]
+        same = world.pgdr(
+            "side", "start", "--uncapped", "--name", "one", "--database", "erp", *more[5:], "--hours", "2"
+        )
+        assert "one is there already, on port" in same.stderr
         for asked in ([], ["--database", "other"]):
             said = world.pgdr(*more, *asked, expect=ExitCode.REFUSED).stderr
             assert "database erp alone" in said

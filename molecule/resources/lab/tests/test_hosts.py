@@ -127,7 +127,7 @@ def test_up_can_be_killed_and_run_again_beside_another_lab(lab: Lab, seconds: fl
 def test_secrets_are_the_owners_alone_and_nowhere_else(lab: Lab) -> None:
     paths = LabPaths(lab.name)
     secret_values = list(lab.secrets().values())
-    assert len(secret_values) == 7
+    assert len(secret_values) == 9
     assert {file.stat().st_mode & 0o777 for file in paths.secrets.iterdir()} == {0o600}
     shown = paths.state.read_text() + repr(lab.s3)
     for container in names_with_label("container", lab.name):

@@ -91,6 +91,11 @@ def start(
         state = store.load(host, store.checked_name(name))
         if state is not None:
             _require_same(state, repo, target.text, backup_set, database or [])
+            if port not in {0, state.port} or hours:
+                output.message(
+                    f"warning: {name} is there already, on port {state.port} until {state.expires_at.strftime(_TIME)}: "
+                    "--port and --hours are for a new one"
+                )
         else:
             options = SideOptions(
                 name=name,
