@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgdr.errors import BusyError, ConfigError
 from pgdr.files import adopt_owner, write_atomically
+
+_log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT = 30.0
 
@@ -32,12 +35,16 @@ class StateFile(Generic[S]):
         path: the file.
         model: its content; a missing file means the model's defaults.
         remedy: what to do where the file is damaged.
+        cache: it only spares questions that are asked anew where it is lost: damaged, it is taken for none.
     """
 
-    def __init__(self, path: Path, model: type[S], remedy: str = "move it away: pgdr makes it anew") -> None:
+    def __init__(
+        self, path: Path, model: type[S], remedy: str = "move it away: pgdr makes it anew", *, cache: bool = False
+    ) -> None:
         self.path = path
         self._model = model
         self._remedy = remedy
+        self._cache = cache
 
     def read(self) -> S:
         """Return what the file holds, or the defaults where there is none.
@@ -52,6 +59,9 @@ class StateFile(Generic[S]):
         except OSError as error:
             raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
         except (ValidationError, UnicodeDecodeError) as error:
+            if self._cache:
+                _log.warning("%s is not what pgdr wrote, and is made anew", self.path)
+                return self._model()
             raise ConfigError(f"{self.path} is not what pgdr wrote", remedy=self._remedy) from error
 
     @contextmanager

@@ -213,6 +213,12 @@ def test_what_nobody_took_waits_for_the_next_look(
     assert alerts_file(ground.host).read().ping_error == ""
 
 
+def test_a_look_that_cannot_keep_its_figures_has_told_people_first(ground: Ground, receiver: Receiver) -> None:
+    (ground.host.state_directory / "trend.json").write_text("{]")
+    assert ground.run("watch") == ExitCode.CONFIG
+    assert any(title.endswith("erp-lab: daily digest") for title in receiver.titles())
+
+
 def test_secrets_that_others_could_read_are_refused(ground: Ground, capfd: pytest.CaptureFixture[str]) -> None:
     ground.host.notification_secrets.chmod(0o640)
     assert ground.run("notify", "test") == ExitCode.CONFIG

@@ -103,6 +103,11 @@ def test_a_proven_host_is_green_and_says_what_it_could_do(host: HostConfig, run:
     code, text = run("status")
     assert code == 0
     assert f"last proven by a restore: {label}" in text
+    # What only spares questions is asked anew where it is damaged.
+    for cache in ("far", "wal", "space", "journal-copy"):
+        (host.state_directory / f"{cache}.json").write_text("{]")
+    code, document = run("status", "--output", "json")
+    assert (code, _bad(document)) == (0, {})
     code, text = run("status", "--monitor")
     assert text.startswith(("PGDR OK - ", "PGDR WARNING - "))
     assert "rpo=" in text

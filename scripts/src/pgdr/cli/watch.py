@@ -48,11 +48,7 @@ def watch(
     except PgdrError as error:
         output.message(str(error))  # a journal that somebody changed, or a full disk, must not silence the rest
     found = work.look(host, plan, told=output.message)
-    remember(host, found)
-    target = metrics or host.metrics_file
-    if target is not None:
-        prometheus.write(found, target)
-    result = work.watch(host, plan, found)
+    result = work.watch(host, plan, found)  # first of all: what fails below must not keep people from hearing
     for message, attempts in result.sent:
         way = next((a.channel for a in attempts if a.delivered), "nobody")
         output.message(f"{message.title} -> {way}")
@@ -61,6 +57,10 @@ def watch(
                 output.message(f"{attempt.channel}: {attempt.error}")
     if result.ping_error:
         output.message(f"dead-man's switch: {result.ping_error}")
+    remember(host, found)
+    target = metrics or host.metrics_file
+    if target is not None:
+        prometheus.write(found, target)
     if result.undelivered:
         output.error(f"{result.undelivered} messages could not be delivered (pgdr notify test)")
         raise typer.Exit(int(ExitCode.FAILED))

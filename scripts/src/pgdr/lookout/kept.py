@@ -41,7 +41,7 @@ class Far(State):
 
 def far_file(config: HostConfig) -> StateFile[Far]:
     """The last looks of this host."""
-    return StateFile(config.state_directory / "far.json", Far)
+    return StateFile(config.state_directory / "far.json", Far, cache=True)
 
 
 def kept(findings: Findings, now: datetime) -> list[Check]:

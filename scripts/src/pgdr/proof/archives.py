@@ -105,7 +105,7 @@ def _in_cloud(config: HostConfig, policy: Policy, tell: Tell) -> Check:
     try:
         cloud = Cloud(config, policy)
         found = cloud.archives()
-        with StateFile(config.state_directory / "cloud-archives.json", CloudLooks).change() as looks:
+        with StateFile(config.state_directory / "cloud-archives.json", CloudLooks, cache=True).change() as looks:
             names = {f"{item.slot}/{item.label}": item for item in found}
             looks.whole = {name: seen for name, seen in looks.whole.items() if name in names}
             for name, item in names.items():

@@ -50,7 +50,7 @@ class JournalCopied(Copied):
 
 def copied_file(config: HostConfig) -> StateFile[JournalCopied]:
     """What this host knows of its journal's copy."""
-    return StateFile(config.state_directory / "journal-copy.json", JournalCopied)
+    return StateFile(config.state_directory / "journal-copy.json", JournalCopied, cache=True)
 
 
 @dataclass(frozen=True)

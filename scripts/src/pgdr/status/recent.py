@@ -92,7 +92,7 @@ class RecentWal:
 
 def known_file(config: HostConfig) -> StateFile[KnownWal]:
     """What is known of this host's archives."""
-    return StateFile(config.state_directory / "wal.json", KnownWal)
+    return StateFile(config.state_directory / "wal.json", KnownWal, cache=True)
 
 
 def look(

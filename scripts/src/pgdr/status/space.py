@@ -73,7 +73,7 @@ def measure(config: HostConfig, paths: dict[str, str], now: datetime) -> list[Di
             found.append((path, what, stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
     samples: dict[str, list[Sample]] = {}
     try:
-        with StateFile(config.state_directory / "space.json", Space).change() as space:
+        with StateFile(config.state_directory / "space.json", Space, cache=True).change() as space:
             for path, _what, size, free in found:
                 kept = [s for s in space.samples.get(path, []) if now - _KEPT < s.at <= now]
                 if not kept or now - kept[-1].at >= _EVERY:

@@ -28,7 +28,7 @@ _DANGER = "the promise that who was erased stays erased, if the host is lost"
 
 
 def _copied_file(config: HostConfig) -> StateFile[Copied]:
-    return StateFile(config.state_directory / "erasures-copy.json", Copied)
+    return StateFile(config.state_directory / "erasures-copy.json", Copied, cache=True)
 
 
 class CloudLedger:
