@@ -136,10 +136,12 @@ def test_the_configuration_holds_one_repository_and_the_readers_key(
 def test_a_repository_on_a_disk_needs_no_key_and_the_cloud_s_is_left_out(host: HostConfig, tmp_path: Path) -> None:
     client = PgBackRest(host)
     assert reader.means_of(client, 1) is Means.DISK
-    with reader.asking(client, 1) as made:
+    with reader.reading(client, 1, tmp_path / "past", Means.DISK) as made:
         text = made.client.config.pgbackrest_config.read_text()
         assert "local-pass" in text
         assert not [word for word in ("own-key", "own-secret", "cloud-pass", "repo2") if word in text]
+    with reader.asking(client, 1) as made:
+        assert made.client is client  # there is no key to be tried
     assert list(tmp_path.glob("asking-*")) == []
 
 
@@ -172,8 +174,10 @@ def test_the_role_is_taken_on_in_the_region_that_the_host_works_with(
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(host: HostConfig) -> None:
+    keys = host.pgbackrest_config.parent / "reader-credentials.conf"
+    keys.write_text("[global]\nrepo2-s3-key=reader\nrepo2-s3-key-secret=its-secret\n")
     client = PgBackRest(host.model_copy(update={"run_directory": Path("/nonexistent")}))
-    with pytest.raises(OperationFailedError, match="/nonexistent cannot be written"), reader.asking(client, 1):
+    with pytest.raises(OperationFailedError, match="/nonexistent cannot be written"), reader.asking(client, 2):
         pass
 
 
