@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _error(line: str) -> None:
-    _console.print(f"drill: error: {line}", markup=False, style="red")
+    _console.print(f"drill: error: {line}", markup=False, style="red", soft_wrap=True)
 
 
 if __name__ == "__main__":

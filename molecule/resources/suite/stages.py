@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -230,6 +231,9 @@ def _blame(outcome: Outcome, status: int) -> Outcome:
     if status != 0 and outcome.failed == 0:
         outcome.failed += 1
         outcome.note = outcome.note or f"ended with status {status}"
+    if outcome.failed and not outcome.faults and outcome.log and outcome.log.exists():
+        text = outcome.log.read_text(encoding="utf-8", errors="replace")
+        outcome.faults = [f"{outcome.note}: {line}" for line in telling_lines(text)]
     return outcome
 
 
@@ -239,6 +243,24 @@ def free_memory_gib() -> float:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) / 2**20
     return 0.0
+
+
+# What Ansible, molecule and our own commands write before a line that says why they ended.
+_TELLING = re.compile(r"^(fatal:|failed:|\[?ERROR\]?|CRITICAL|E  |msg:|\w+: error:|.*Error: )")
+_FEW_LINES, _LINE_LENGTH = 4, 500
+
+
+def telling_lines(log: str) -> list[str]:
+    """The lines of a log that say why a stage ended badly where no test of it has a name; its last ones otherwise.
+
+    Whoever reads CI's output sees its end alone, and the log goes with the clone.
+
+    Args:
+        log: the text of it.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    told = [line for line in lines if _TELLING.match(line)]
+    return [line[:_LINE_LENGTH] for line in (told or lines)[-_FEW_LINES:]]
 
 
 def tail(path: Path, lines: int = 60) -> str:
