@@ -20,6 +20,8 @@ def lab() -> Iterator[Lab]:
     if missing:
         pytest.skip(f"this machine cannot run the lab; missing: {', '.join(check.name for check in missing)}")
     name = f"e{os.getpid()}"
+    # Numbers of processes come again, and a killed run leaves its lab.
+    lifecycle.down(name)
     try:
         yield Lab.up(name, ["db1"], s3_memory="1GiB")
     finally:

@@ -18,7 +18,6 @@ from bench.report import Row
 from drill.play import lab_folder
 from lab import doctor, lifecycle
 from lab.api import Lab
-from lab.state import all_names
 from pgdr.edge import exit_code
 from pgdr.errors import OperationFailedError, PgdrError, RefusedError
 
@@ -75,7 +74,7 @@ def run(
     """
     chosen = _chosen(only)
     doctor.ensure_able(_console.print)
-    if lab in all_names() and not reuse:
+    if not reuse:
         lifecycle.down(lab)
     path = lab_folder(lab) / "report.json"
     path.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from rich.console import Console
 from drill.play import lab_folder
 from drill.scenario import Drill, Size, require_proven
 from lab import doctor, lifecycle
-from lab.state import all_names
 from pgdr.edge import exit_code
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Rehearse the disaster in the lab.")
@@ -36,8 +35,8 @@ def run(
     Example: python -m drill run --size-mb 1000 --keep
     """
     doctor.ensure_able(_console.print)
-    if lab in all_names():
-        lifecycle.down(lab)
+    # Also what a killed run of another checkout left: its disks would be taken for the new hosts'.
+    lifecycle.down(lab)
     try:
         report, proof = Drill(lab, Size(megabytes=size_mb, load_seconds=load_seconds), _console).run()
         report.show(_console, proof)

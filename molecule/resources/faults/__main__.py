@@ -20,7 +20,6 @@ from faults.ground import HOST, Ground
 from faults.measure import Row, measure
 from lab import doctor, lifecycle
 from lab.api import Lab
-from lab.state import all_names
 from pgdr.edge import exit_code
 from pgdr.errors import NotProvenError, RefusedError
 
@@ -49,7 +48,7 @@ def run(
     if not chosen:
         raise RefusedError("no fault has such a name", remedy=", ".join(fault.name for fault in FAULTS))
     doctor.ensure_able(_console.print)
-    if lab in all_names() and not reuse:
+    if not reuse:
         lifecycle.down(lab)
     try:
         ground = Ground(Lab.load(lab) if reuse else _protected(lab))

@@ -32,6 +32,9 @@ def up(name: str, host_names: Iterable[str], *, with_s3: bool = True, s3_memory:
 
     Returns:
         The lab as it is now.
+
+    Raises:
+        RefusedError: a name cannot be one, or podman has a lab of this name that is not this checkout's.
     """
     wanted = list(dict.fromkeys(host_names))
     check_name(name, kind="lab")
@@ -59,6 +62,8 @@ def up(name: str, host_names: Iterable[str], *, with_s3: bool = True, s3_memory:
 def _prepare(name: str) -> LabState:
     """Everything that containers need before they are made."""
     paths = LabPaths(name)
+    if not paths.state.is_file():
+        _refuse_a_strangers(name)
     paths.make()
     subnet, gateway = network.ensure(name)
     state = load(name) if paths.state.is_file() else None
@@ -72,6 +77,23 @@ def _prepare(name: str) -> LabState:
         if not file.is_file():
             write_file(file, secrets.token_urlsafe(32), mode=0o600)
     return state
+
+
+def _refuse_a_strangers(name: str) -> None:
+    """Refuse to build on what a lab of this name left whose files are not here.
+
+    Its disks hold a cluster and a repository, and the secrets to both went with its files: whatever uses them fails
+    later, and far from here.
+
+    Raises:
+        RefusedError: podman has containers or volumes of it.
+    """
+    found = [*names_with_label("container", name), *names_with_label("volume", name)]
+    if found:
+        raise RefusedError(
+            f"podman has a lab {name} that another checkout made, or whose files are gone: {', '.join(found)}",
+            remedy=f"lab down {name} removes it; or take another name",
+        )
 
 
 def add_host(name: str, host: str) -> LabState:

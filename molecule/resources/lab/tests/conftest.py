@@ -26,6 +26,8 @@ def able() -> None:
 def lab(able: None) -> Iterator[Lab]:
     """Two hosts and the S3 server, under a name of this process's own."""
     name = f"t{os.getpid()}"
+    # Numbers of processes come again, and a killed run leaves its lab.
+    lifecycle.down(name)
     try:
         made = Lab.up(name, ["db1", "dr1"], s3_memory="512MiB")
         # Here and not in its test: cron wakes up each minute, and the other tests use the time until then.

@@ -14,7 +14,7 @@ import pytest
 from lab import lifecycle
 from lab.hosts import VOLUMES, volume_name
 from lab.paths import REPOSITORY, LabPaths
-from lab.podman import inspect, names_with_label
+from lab.podman import LABEL, inspect, names_with_label, podman
 from lab.state import all_names
 from pgdr.errors import RefusedError
 
@@ -122,6 +122,21 @@ def test_up_can_be_killed_and_run_again_beside_another_lab(lab: Lab, seconds: fl
     (LabPaths(name).folder / "report.json").unlink()
     LabPaths(name).folder.rmdir()
     assert leftover == ["report.json"]
+
+
+def test_what_another_checkout_left_is_not_built_on(able: None) -> None:
+    """Its disks hold a cluster and a repository under secrets that are gone."""
+    name = f"o{os.getpid()}"
+    left = volume_name(name, "db1", "pgdata")
+    podman("volume", "create", f"--label={LABEL}={name}", left)
+    try:
+        with pytest.raises(RefusedError, match=f"another checkout made.*{left}"):
+            lifecycle.up(name, ["db1"], with_s3=False)
+        assert names_with_label("network", name) == []
+        assert name not in all_names()
+    finally:
+        assert lifecycle.down(name)
+    assert names_with_label("volume", name) == []
 
 
 def test_secrets_are_the_owners_alone_and_nowhere_else(lab: Lab) -> None:
