@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from drill.play import ROOT, command, environment, lab_folder
 from pgdr.errors import OperationFailedError
 
 _POLL_SECONDS = 0.1
+# Seconds in which a play shows that it goes on; an answer that comes twice is read once.
+_TYPE_AGAIN = 5.0
 
 Found = TypeVar("Found")
 
@@ -86,12 +89,26 @@ class RunningPlay:
         return self._child.poll() is not None
 
     def answer(self, prompt: str, line: str, seconds: float = 300) -> None:
-        """Wait for a question and type an answer to it."""
+        """Wait for a question and type an answer to it, until the play goes on.
+
+        Ansible throws away what was typed before its question, and does so after it has shown that: on a busy machine
+        an answer can be faster.
+        """
         until(f"the play asks {prompt!r}", lambda: prompt in self.text or self.ended, seconds)
-        if self._child.stdin is None or self.ended:
-            raise OperationFailedError(f"the play ended before it asked {prompt!r}", remedy=f"see {self.log}")
-        self._child.stdin.write(f"{line}\n".encode())
-        self._child.stdin.flush()
+
+        def taken() -> bool:
+            if self._child.stdin is None or self.ended:
+                raise OperationFailedError(f"the play ended before it asked {prompt!r}", remedy=f"see {self.log}")
+            before = len(self.text)
+            self._child.stdin.write(f"{line}\n".encode())
+            self._child.stdin.flush()
+            # The terminal repeats what is typed also where nobody reads it.
+            with suppress(OperationFailedError):
+                until("it goes on", lambda: self.text[before:].replace(line, "").strip() or self.ended, _TYPE_AGAIN)
+                return True
+            return False
+
+        until(f"the play takes the answer to {prompt!r}", taken, seconds)
 
     def wait(self, seconds: float = 900) -> int:
         """Wait for its end and return its exit status; one that hangs is killed.
