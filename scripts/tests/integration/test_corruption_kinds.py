@@ -251,8 +251,13 @@ def test_a_damage_that_every_backup_has_is_refused_and_nothing_is_written(shop: 
     )
     assert "every backup set in repository 2 has page checksum errors" in done.stderr
     assert path.read_bytes() == before
-    [returned] = cure(shop.world)["relations"]
-    assert returned["blocks"] == len(blocks)
+    done = shop.world.pgdr("corruption", "cure", "--confirm", shop.world.host.cluster_name)
+    assert f"{toast_of(shop, 'sales.docs')}: {len(blocks)} blocks came back" in done.stdout
+    # Who waits sees what it waits for.
+    assert [line for line in done.stderr.splitlines() if line in {"pgdr: restore files", "pgdr: replay WAL"}] == [
+        "pgdr: restore files",
+        "pgdr: replay WAL",
+    ]
     shop.agrees()
 
 
@@ -260,6 +265,7 @@ def test_a_borrowed_instance_is_the_units_where_there_is_one(shop: Shop, monkeyp
     """systemd starts `pgdr side run NAME` as postgres; here the test does."""
     host = shop.world.host
     started = []
+    told: list[str] = []
 
     def unit(_: HostConfig, name: str) -> None:
         shop.world.site.owned(host.state_directory)
@@ -271,10 +277,11 @@ def test_a_borrowed_instance_is_the_units_where_there_is_one(shop: Shop, monkeyp
     shop.world.archive()
     client = PgBackRest(host)
     plan = make_side_plan(host, client, SideOptions("lent", 1, target))
-    with borrowed.borrowed(host, client, plan, 1, why="a test", told=print) as state:
+    with borrowed.borrowed(host, client, plan, 1, why="a test", told=told.append) as state:
         assert state.running_pid == started[0].pid
         with shop.world.connect("lent") as past:
             assert past.execute("select count(*) from sales.far").fetchone() == (3000,)
+    assert any(line.startswith(("restore files", "replay WAL")) for line in told)
     started[0].communicate(timeout=30)
     assert started[0].returncode == 0
     assert store.names(host) == []

@@ -167,7 +167,7 @@ def run(
         host,
         PgBackRest(host),
         _store(context),
-        lambda progress: output.message(_progress_line(progress.phase, progress.percent, progress.detail)),
+        lambda progress: output.message(progress.line),
     )
     journal = _journal(context)
     facts = {"recovery": recovery.state.plan.operation, "target": recovery.state.plan.target.text}
@@ -186,11 +186,6 @@ def run(
     output.result(f"promoted at {reached.get('lsn')} on timeline {reached.get('timeline')}; the cluster is stopped")
     if is_closed(host.data_directory):
         output.result("it starts when who was erased is removed again: pgdr erasures replay --before-opening")
-
-
-def _progress_line(phase: str, percent: float | None, detail: str) -> str:
-    share = f" {percent:.0f} %" if percent is not None else ""
-    return f"{phase}{share}: {detail}" if detail and detail != phase else f"{phase}{share}"
 
 
 @app.command()

@@ -152,19 +152,9 @@ def _watched(host: HostConfig, name: str) -> SideState:
         nonlocal told
         if state.progress is not None and time.monotonic() - told >= (2.0 if output.interactive() else 20.0):
             told = time.monotonic()
-            output.message(_progress_line(state))
+            output.message(state.progress.line)
 
     return followed(host, name, tell)
-
-
-def _progress_line(state: SideState) -> str:
-    progress = state.progress
-    if progress is None:
-        return "starting"
-    share = f" {progress.percent:.0f} %" if progress.percent is not None else ""
-    left = progress.remaining_seconds
-    estimate = f", queries work in about {output.seconds_text(left)}" if left is not None else ""
-    return f"{progress.phase}{share}: {progress.detail}{estimate}"
 
 
 @app.command(hidden=True)

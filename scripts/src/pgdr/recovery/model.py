@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
@@ -99,13 +100,37 @@ class PhaseTime(_Record):
 
 
 class Progress(_Record):
-    """Where the running phase stands, for a person who waits."""
+    """Where the running phase stands, for a person who waits.
+
+    Attributes:
+        remaining_seconds: until the whole work is done, ``None`` where nobody knows.
+    """
 
     at: datetime
     phase: str
     percent: float | None = None
     detail: str = ""
     remaining_seconds: float | None = None
+
+    @property
+    def line(self) -> str:
+        """One line of it."""
+        share = f" {self.percent:.0f} %" if self.percent is not None else ""
+        detail = f": {self.detail}" if self.detail not in {"", self.phase} else ""
+        return f"{self.phase}{share}{detail}{self._estimate}"
+
+    @property
+    def _estimate(self) -> str:
+        """What is left, no finer than a guess can be."""
+        if self.remaining_seconds is None:
+            return ""
+        hours, minutes = divmod(round(self.remaining_seconds / 60), 60)
+        if hours:
+            return f", ready in about {hours} h {minutes:02d} min"
+        return f", ready in about {minutes} min" if minutes else ", ready in less than a minute"
+
+
+Show = Callable[[Progress], None]
 
 
 class Reached(_Record):

@@ -26,7 +26,7 @@ from pgdr.recovery.door import close_door
 from pgdr.recovery.files import restore_files, set_aside
 from pgdr.recovery.ground import process_lives, server_process
 from pgdr.recovery.lsn import Segment, parse_lsn
-from pgdr.recovery.model import PhaseTime, Progress, Reached, RecoveryState, Stage
+from pgdr.recovery.model import PhaseTime, Progress, Reached, RecoveryState, Show, Stage
 from pgdr.recovery.replay import leave_nothing, promote, replayed_server, wait_until_open
 from pgdr.recovery.server import ClosedServer, ServerPaths, recovery_settings
 from pgdr.recovery.state import StateStore
@@ -40,8 +40,6 @@ _PROGRESS_SECONDS = 1.0
 _LOCK_WAIT = 60.0
 _IN_RECOVERY = "in archive recovery"
 _SIGNAL = "recovery.signal"
-
-Show = Callable[[Progress], None]
 
 
 class Recovery:

@@ -64,9 +64,5 @@ def _look(state: RecoveryState, *, grace: bool) -> Seen:
     if not process_lives(state.running_pid, "pgdr") and not grace:
         message = "the recovery process was killed (run again: it goes on where it was)"
         return Seen(stage=state.stage, ended=True, failure=message, failure_code=1, line=message)
-    progress = state.progress
-    line = "starting"
-    if progress is not None:
-        share = f" {progress.percent:.0f} %" if progress.percent is not None else ""
-        line = f"{progress.phase}{share}: {progress.detail}"
+    line = state.progress.line if state.progress is not None else "starting"
     return Seen(stage=state.stage, ended=False, failure="", failure_code=0, line=line)

@@ -22,7 +22,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.pgbackrest.faults import PgBackRestError
 from pgdr.recovery.files import restore_files
 from pgdr.recovery.lsn import parse_lsn
-from pgdr.recovery.model import PhaseTime, Progress
+from pgdr.recovery.model import PhaseTime, Progress, Show
 from pgdr.recovery.replay import leave_nothing, replayed_server
 from pgdr.recovery.server import ClosedServer, ServerPaths
 from pgdr.side import store
@@ -56,11 +56,13 @@ class SideInstance:
         config: this host.
         client: pgBackRest on this host.
         name: name of the instance.
+        show: called with each progress report, for a person who waits.
     """
 
-    def __init__(self, config: HostConfig, client: PgBackRest, name: str) -> None:
+    def __init__(self, config: HostConfig, client: PgBackRest, name: str, show: Show = lambda _progress: None) -> None:
         self._config = config
         self._client = client
+        self._show = show
         self._reader = Reader(client)
         self._state = store.required(config, name)
         self._place = place(config, name)
@@ -242,6 +244,7 @@ class SideInstance:
                 remaining_seconds=self._remaining(phase, percent, now - self._phase_began),
             )
             self._save()
+            self._show(self._state.progress)
 
         return report
 
