@@ -56,7 +56,7 @@ def erasures(host: HostConfig, policy: Path | None) -> Erasures | None:
             output.message(f"erasure {number}: {rows} rows came back with the past and were removed again")
         return sum(found.removed.values())
 
-    return Erasures(tenancy, keep)
+    return Erasures(tenancy, ledger, keep)
 
 
 def require_not_erased(host: HostConfig, policy: Path | None, tenant: str, database: str | None) -> None:

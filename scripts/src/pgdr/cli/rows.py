@@ -9,7 +9,7 @@ import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
-from pgdr.cli.erased import keeper, require_not_erased
+from pgdr.cli.erased import erasures, require_not_erased
 from pgdr.cli.options import COLUMN_MAP, POLICY
 from pgdr.cli.output import OutputFormat
 from pgdr.cli.past import PAST_ARCHIVE, PAST_DATABASE, PAST_SERVICE, past_of
@@ -103,14 +103,15 @@ def rows(
         MODES,
     )
     names = list(dict.fromkeys(parse_name(text) for text in tables))
-    tenancy = None
+    gone = erasures(host, policy)
+    tenancy = None if gone is None else gone.tenancy
     if tenant is not None:
         require_not_erased(host, policy, tenant, database)
         _, tenancy = policy_of(policy)
     given = {"archive": archive, "side": source_side, "database": source_database, "service": source_service}
-    keep = keeper(host, policy)
     with past_of(context, policy, given, database, wait=wait) as source:
-        request = Request(host, source, names, database, children, tenancy, tenant)
+        ledger = None if gone is None else gone.ledger
+        request = Request(host, source, names, database, children, tenancy, tenant, ledger)
         if to is not None:
             _hand_over(host, request, decided, export, to, output_format)
             return
@@ -120,7 +121,8 @@ def rows(
             confirm,
             plan_only=plan,
             details=_details(request, decided),
-            afterwards=lambda: keep(database or host.database),
+            # None of theirs was brought; what the tables of today say is asked once more all the same.
+            afterwards=lambda: None if gone is None else gone.keep(database or host.database),
         )
 
 
@@ -148,7 +150,7 @@ def _hand_over(
     if Ledger(host).erasures() and request.tenant is None:
         raise RefusedError(
             "subjects were erased here, and files from the past could hold their rows",
-            remedy="name one --tenant, or bring the rows home: there they are removed again",
+            remedy="name one --tenant, or bring the rows home: there they stay away",
         )
     with recorded(
         host, "rows export", on_wait=waiting, form=export, folder=str(to), **_details(request, choices)

@@ -16,6 +16,7 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.restoring import contents
 from pgdr.restoring.selection import stored
 from pgdr.surgery.catalog import read_schema
+from pgdr.surgery.ledger import Ledger
 from pgdr.surgery.tenancy import resolve
 
 # Keys, and the indexes that stand in for them.
@@ -28,10 +29,12 @@ class Erasures:
 
     Attributes:
         tenancy: how rows belong to tenants.
+        ledger: says who.
         keep: removes their rows from a database, and returns how many.
     """
 
     tenancy: Tenancy
+    ledger: Ledger
     keep: Callable[[str], int]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import Rollback, sql
+from psycopg import Rollback
 
 from pgdr.errors import NotProvenError, RefusedError
 from pgdr.hostconfig import HostConfig
@@ -19,6 +19,7 @@ from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import StagedColumn
+from pgdr.surgery.forgotten import erased_in, values
 from pgdr.surgery.ledger import DONE, INTENDED, WITHDRAWN, Ledger
 from pgdr.surgery.model import quoted
 from pgdr.surgery.operation import Outcome
@@ -26,7 +27,7 @@ from pgdr.surgery.plan import ROWS, Notes, Plan, disputed, look_around, look_at_
 from pgdr.surgery.scope import TenantScope, canonical, main_column
 from pgdr.surgery.source import APPLICATION, SETTINGS
 from pgdr.surgery.staging import Stage
-from pgdr.surgery.tenancy import Owned, Ownership, resolve
+from pgdr.surgery.tenancy import Ownership, resolve
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _numbers(live: Connection[TupleRow], scope: TenantScope, tenancy: Tenancy, *
         return numbering.Found([], [], [])
     others: list[str] = []
     if any(sequence.other_characters is not None for sequence in tenancy.sequences):
-        others = _values(live, main_column(scope.ownership))
+        others = values(live, main_column(scope.ownership))
     tenant = canonical(live, scope.ownership, scope.tenant)
     return numbering.to_erase(live, tenancy, tenant, others, gate=gate)
 
@@ -226,20 +227,11 @@ def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Repl
         return Replayed(0, {})
     removed: dict[int, int] = {}
     with connected(request.config, request.database, application_name=APPLICATION, settings=SETTINGS) as live:
-        open_ones = {erasure.subject for erasure in erasures if erasure.state == INTENDED}
-        done = {erasure.subject: erasure.number for erasure in erasures if erasure.state == DONE}
         try:
-            for tenant in _tenants(live, request):
-                subject = ledger.subject(tenant)
-                if subject in open_ones and subject not in done:
-                    raise NotProvenError(
-                        "the ledger has an erasure that was begun and never confirmed, and its subject is here",
-                        remedy="decide with pgdr erasures settle; do not open the service before",
-                    )
-                if subject in done:
-                    plan, _ = _erase(live, request, tenant, ledger, record=False, plan_only=plan_only)
-                    removed[done[subject]] = plan.changes
-            left = [] if plan_only else [t for t in _tenants(live, request) if ledger.subject(t) in done]
+            for tenant, number in _standing(live, request, ledger).items():
+                plan, _ = _erase(live, request, tenant, ledger, record=False, plan_only=plan_only)
+                removed[number] = plan.changes
+            left = {} if plan_only else _standing(live, request, ledger)
         except psycopg.Error as error:
             raise apply.in_words(error, request.lock_timeout) from error
     if left:
@@ -247,30 +239,5 @@ def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Repl
     return Replayed(len(erasures), removed)
 
 
-def _tenants(live: Connection[TupleRow], request: Request) -> list[str]:
-    """All ids that stand in any tenant column or in the name of a sequence, as the main column writes them."""
-    ownership = resolve(read_schema(live, request.schemas), request.tenancy)
-    found: set[str] = set()
-    for owned in ownership.owned.values():
-        if owned.column is None:
-            continue
-        found.update(_values(live, owned))
-    found |= numbering.tenants_named(live, request.tenancy)
-    return sorted({_canonical_or_same(live, ownership, tenant) for tenant in found})
-
-
-def _values(live: Connection[TupleRow], owned: Owned) -> list[str]:
-    rows = live.execute(
-        sql.SQL("select distinct {column}::text from {rows} where {column} is not null").format(
-            column=sql.Identifier(owned.column or ""), rows=owned.table.rows
-        )
-    )
-    return [row[0] for row in rows]
-
-
-def _canonical_or_same(live: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
-    try:
-        with live.transaction():
-            return canonical(live, ownership, tenant)
-    except psycopg.DataError:  # a value that the main column's type does not know
-        return tenant
+def _standing(live: Connection[TupleRow], request: Request, ledger: Ledger) -> dict[str, int]:
+    return erased_in(live, resolve(read_schema(live, request.schemas), request.tenancy), request.tenancy, ledger)

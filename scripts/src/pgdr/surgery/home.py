@@ -25,6 +25,7 @@ from pgdr.surgery import apply, images, numbering, operation, shared, staging
 from pgdr.surgery.conflicts import Conflict, Ground, Trouble, ask, findings, prepare
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import ColumnMap, Mapping
+from pgdr.surgery.forgotten import Forgotten
 from pgdr.surgery.model import Schema, Table
 from pgdr.surgery.operation import Outcome
 from pgdr.surgery.plan import Notes, Plan, table_plans
@@ -86,6 +87,7 @@ class Staged:
         past: the database of the past.
         ownership: which rows are shared: those may be brought back on request.
         numbers: what happens to sequences of the tenant's own.
+        forgotten: who was erased since: none of their rows comes along.
     """
 
     ground: Ground
@@ -93,6 +95,7 @@ class Staged:
     past: Schema
     ownership: Ownership
     numbers: numbering.Found = field(default_factory=lambda: numbering.Found([], [], []))
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
 
 def silent(_table: str, _size: int) -> None:
@@ -283,7 +286,9 @@ class Homecoming(ABC):
         if self.choices.on_conflict is OnConflict.SKIP:
             settled = operation.settle(live, ground)
         else:
-            conflicts = _with_sharing(operation.ask_all(live, ground), staged)
+            conflicts = operation.ask_all(live, ground)
+            if not self.choices.bring_shared:  # else what is missing still is not to be had
+                conflicts = _with_sharing(conflicts, staged)
         self.look(live, staged)
         self.notes.blockers += staged.numbers.blockers
         self.notes.notes += staged.numbers.notes
@@ -310,7 +315,10 @@ class Homecoming(ABC):
             came = False
             for finding in list(findings(live, ground)):
                 if finding.trouble is Trouble.MISSING and finding.key is not None and ask(live, finding):
-                    came = bool(shared.bring(past, live, ground, staged.past, staged.ownership, finding.key)) or came
+                    added = shared.bring(
+                        past, live, ground, staged.past, staged.ownership, finding.key, staged.forgotten
+                    )
+                    came = came or bool(added)
                     ground.forget()
 
     def _manifest(

@@ -18,7 +18,9 @@ from pgdr.surgery import diff, kin, staging
 from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.diff import Kind, Mode
 from pgdr.surgery.drift import map_tables
+from pgdr.surgery.forgotten import Forgotten, forgotten
 from pgdr.surgery.home import Choices, Homecoming, Report, Staged, silent
+from pgdr.surgery.ledger import Ledger
 from pgdr.surgery.model import Schema, Table, quoted
 from pgdr.surgery.plan import ROWS, look_around
 from pgdr.surgery.scope import Scope, TenantScope, WholeTables
@@ -45,8 +47,9 @@ class Request:
         tables: schema and name of each table that is meant.
         database: the live database; ``None`` for the ERP's.
         children: with the rows of other tables that hang on returning rows.
-        tenancy: how rows belong to tenants; needed for ``tenant`` only.
+        tenancy: how rows belong to tenants; needed for ``tenant``, and where somebody was erased.
         tenant: only this tenant's rows.
+        ledger: who was erased: their rows stay away. ``None`` where nobody ever was.
     """
 
     config: HostConfig
@@ -56,6 +59,7 @@ class Request:
     children: bool = True
     tenancy: Tenancy | None = None
     tenant: str | None = None
+    ledger: Ledger | None = None
 
 
 def recover_rows(request: Request, choices: Choices, *, plan_only: bool, progress: staging.Progress = silent) -> Report:
@@ -98,7 +102,8 @@ class RowsHome(Homecoming):
                 )
         chosen = find_tables(schema, self._request.tables, "this database")
         self._chosen = {table.oid for table in chosen}
-        scope, past_scope, wanted = self._scopes(past, live, schema, then, chosen)
+        gone = self._forgotten(past, then)
+        scope, past_scope, wanted = self._scopes(past, live, schema, then, chosen, gone)
         names = {table.identity for table in wanted}
         mapped = map_tables(
             wanted, then, [t for t in then.tables.values() if t.identity in names], self.choices.columns
@@ -114,7 +119,15 @@ class RowsHome(Homecoming):
         kin.keep_hanging(live, ground, self._chosen)
         self.lap("compare")
         nobodys = Ownership(schema, {}, (), (), ())  # any row may come along that a returning row refers to
-        return Staged(ground, None, then, nobodys)
+        return Staged(ground, None, then, nobodys, forgotten=gone)
+
+    def _forgotten(self, past: Connection[TupleRow], then: Schema) -> Forgotten:
+        if self._request.ledger is None or self._request.tenancy is None:
+            return Forgotten()
+        gone = forgotten(past, then, self._request.tenancy, self._request.ledger)
+        if gone.scopes:
+            self.notes.notes.append(f"rows of {len(gone.scopes)} subjects that were erased since stay away")
+        return gone
 
     def _scopes(
         self,
@@ -123,11 +136,12 @@ class RowsHome(Homecoming):
         schema: Schema,
         then: Schema,
         chosen: list[Table],
+        gone: Forgotten,
     ) -> tuple[Scope, Scope, list[Table]]:
         """Which rows count today and then, and the tables that hold them."""
         tables = kin.family(schema, chosen, children=self._request.children)
         if self._request.tenant is None or self._request.tenancy is None:
-            return WholeTables(schema, tables), WholeTables(then, list(then.tables.values())), tables
+            return WholeTables(schema, tables), WholeTables(then, list(then.tables.values()), gone.left_out), tables
         scope = TenantScope(resolve(schema, self._request.tenancy), self._request.tenant)
         past_scope = TenantScope(resolve(then, self._request.tenancy), self._request.tenant)
         scope.check_value(live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import psycopg
@@ -44,11 +44,15 @@ class WholeTables:
     Args:
         schema: the database.
         tables: the tables.
+        but: further conditions on a table's rows ``t``, each with its ``and``.
     """
 
-    def __init__(self, schema: Schema, tables: Sequence[Table]) -> None:
+    def __init__(
+        self, schema: Schema, tables: Sequence[Table], but: Callable[[Table], sql.Composable] = lambda _: sql.SQL("")
+    ) -> None:
         self.schema = schema
         self.tables = tables
+        self._but = but
 
     def grows_only(self, table: Table) -> bool:  # noqa: ARG002 - the protocol's signature
         """No table of this scope is a history."""
@@ -56,7 +60,9 @@ class WholeTables:
 
     def select(self, table: Table, what: sql.Composable) -> sql.Composed:
         """All rows."""
-        return sql.SQL("select {what} from {rows} as t").format(what=what, rows=table.rows)
+        return sql.SQL("select {what} from {rows} as t where true{but}").format(
+            what=what, rows=table.rows, but=self._but(table)
+        )
 
 
 class TenantScope:

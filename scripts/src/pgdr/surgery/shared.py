@@ -8,6 +8,7 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.surgery.conflicts import Ground, missing
 from pgdr.surgery.diff import Kind
 from pgdr.surgery.drift import StagedColumn
+from pgdr.surgery.forgotten import Forgotten
 from pgdr.surgery.model import ForeignKey, Schema, server_text
 from pgdr.surgery.staging import Stage, analyze, copy_rows, create
 from pgdr.surgery.tenancy import Owned, Ownership, foreign_key_edge
@@ -27,8 +28,11 @@ def bring(
     past: Schema,
     ownership: Ownership,
     key: ForeignKey,
+    forgotten: Forgotten,
 ) -> int:
     """Stage the rows of the past that returning rows refer to by a key and that are gone, if they are shared.
+
+    Rows of who was erased are gone for good.
 
     Returns:
         how many rows were added.
@@ -58,12 +62,14 @@ def bring(
         wanted
     ).fetchall()  # keys of rows that are missing: few, or this is no accident of one tenant
     for start in range(0, len(values), _BATCH):
-        query = _rows_of(stage, key, owned, values[start : start + _BATCH])
+        query = _rows_of(stage, key, owned, values[start : start + _BATCH], forgotten)
         added += _take(source, target, stage, query)
     return added
 
 
-def _rows_of(stage: Stage, key: ForeignKey, owned: Owned | None, values: list[TupleRow]) -> sql.Composed:
+def _rows_of(
+    stage: Stage, key: ForeignKey, owned: Owned | None, values: list[TupleRow], forgotten: Forgotten
+) -> sql.Composed:
     table = stage.past_table or stage.table
     terms = []
     for row in values:
@@ -77,8 +83,12 @@ def _rows_of(stage: Stage, key: ForeignKey, owned: Owned | None, values: list[Tu
     if owned is not None:
         nobody = sql.SQL(" and t.{} is null").format(sql.Identifier(owned.column or ""))
     what = sql.SQL(", ").join(sql.Identifier("t", one.source) for one in stage.columns if one.source is not None)
-    return sql.SQL("select {what} from {rows} as t where ({terms}){nobody}").format(
-        what=what, rows=table.rows, terms=sql.SQL(" or ").join(terms), nobody=nobody
+    return sql.SQL("select {what} from {rows} as t where ({terms}){nobody}{left_out}").format(
+        what=what,
+        rows=table.rows,
+        terms=sql.SQL(" or ").join(terms),
+        nobody=nobody,
+        left_out=forgotten.left_out(table),
     )
 
 

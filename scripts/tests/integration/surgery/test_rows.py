@@ -17,17 +17,19 @@ import boto3
 import psycopg
 import pytest
 import yaml
+import zstandard
 from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.cli.main import main
 from pgdr.errors import BusyError, ExitCode, NotProvenError, RefusedError
 from pgdr.journal import Journal
 from pgdr.restoring.part import parse_name
-from pgdr.surgery import apply, images, rows
+from pgdr.surgery import apply, erase, images, rows
 from pgdr.surgery.conflicts import Ground
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.handover import Form, hand_over
 from pgdr.surgery.home import Choices, OnConflict, Report
+from pgdr.surgery.ledger import Ledger
 from pgdr.surgery.source import LocalDatabase
 
 if TYPE_CHECKING:
@@ -462,9 +464,74 @@ def test_who_was_erased_does_not_come_home_with_a_table(
     pair.run("delete from shop.orders")
     assert main(host.argv("shop.orders", "--bring-parents", "--confirm", "erp-test")) == 0
     assert pair.rows("select distinct tenant_id from shop.orders") == [(2,)]
-    assert "came back with the past and were removed again" in capfd.readouterr().err
+    said = capfd.readouterr()
+    assert "note: rows of 1 subjects that were erased since stay away" in said.out
+    assert "were removed again" not in said.err
+    [done] = [folder.name for folder in images.folder_of(pair.host).iterdir()]
+    assert main(host.argv("--undo", done, "--confirm", done)) == 0
     assert main(host.argv("shop.orders", "--tenant", "1", "--confirm", "erp-test")) == ExitCode.REFUSED
     assert main(host.argv("shop.orders", "--export", "csv", "--to", str(tmp_path / "f"))) == ExitCode.REFUSED
+
+
+@pytest.mark.usefixtures("aws")
+def test_nobody_ever_sees_an_erased_parent_of_a_row_that_comes_home(
+    new_pair: PairFactory,
+    shop: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An order of tenant 2 was made for a customer of tenant 1, and deleted before tenant 1 was erased."""
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    pair = new_pair(shop)
+    host = Host(pair, tmp_path)
+    pair.both(
+        "update shop.tenants set name = 'Mrs Secret' where id = 1;"
+        "insert into shop.orders (id, tenant_id, customer_id)"
+        " select 1000, 2, min(id) from shop.customers where tenant_id = 1"
+    )
+    pair.run("delete from shop.orders where id = 1000")
+    erase_one = ["tenant", "erase", "1", "--confirm", "1", "--policy", str(host.policy)]
+    assert main(["--config", str(host.config), *erase_one]) == 0
+    pair.run("delete from shop.orders")
+    damaged = pair.image()
+    wanted = host.argv("shop.orders", "--bring-parents", "--confirm", "erp-test")
+    capfd.readouterr()
+    assert main(wanted) == ExitCode.REFUSED
+    said = capfd.readouterr().err
+    assert "shop.customers" in said
+    assert "--on-conflict skip leaves such rows as they are" in said
+    assert pair.image() == damaged
+
+    def killed(*_: object, **__: object) -> None:
+        """What another session sees between the commit and what comes after it."""
+        assert pair.value("select count(*) from shop.orders") == 30
+        assert pair.value("select count(*) from shop.tenants where id = 1") == 0
+        assert pair.value("select count(*) from shop.customers where tenant_id = 1") == 0
+        raise NotProvenError("killed")
+
+    monkeypatch.setattr(erase, "replay", killed)
+    assert main([*wanted, "--on-conflict", "skip"]) == ExitCode.NOT_PROVEN
+    # Nor does the image for --undo hold anything of theirs.
+    kept = list(images.folder_of(pair.host).rglob("*.zst"))
+    assert kept
+    for file in kept:
+        with file.open("rb") as packed:
+            assert b"Secret" not in zstandard.ZstdDecompressor().stream_reader(packed).read()
+
+
+def test_an_erasure_that_nobody_has_confirmed_lets_nothing_home(new_pair: PairFactory, shop: str) -> None:
+    pair = new_pair(shop)
+    ledger = Ledger(pair.host)
+    ledger.intend(ledger.subject("1"), "shop.tenants.id", ("1", "a cluster that is no more"), 1)
+    pair.run("delete from shop.orders")
+    with pytest.raises(NotProvenError, match="begun and never confirmed"):
+        rows.recover_rows(
+            _request(pair, "shop.orders", tenancy=pair.tenancy, ledger=ledger),
+            Choices(mode=Mode.MISSING_ONLY),
+            plan_only=False,
+        )
+    assert pair.value("select count(*) from shop.orders") == 0
 
 
 @pytest.mark.parametrize("moment", ["query ilike 'copy%'", "query ilike 'insert into \"shop\"%'"])

@@ -1,0 +1,111 @@
+"""Who was erased, looked for in one database: in a live one to remove them again, in the past to leave them out.
+
+What is left out at its source is in no table, no transaction and no before-image at any time, whatever is killed when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from pgdr.errors import NotProvenError
+from pgdr.policy.tenancy import Tenancy
+from pgdr.postgres.connection import Connection, TupleRow
+from pgdr.surgery import numbering
+from pgdr.surgery.ledger import DONE, INTENDED, Ledger
+from pgdr.surgery.model import Schema, Table
+from pgdr.surgery.scope import TenantScope, canonical
+from pgdr.surgery.tenancy import Owned, Ownership, resolve
+
+_ADDRESS = sql.SQL("t.tableoid as tab, t.ctid as tid")
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Erased tenants that a database still shows.
+
+    Attributes:
+        scopes: the rows of each.
+    """
+
+    scopes: tuple[TenantScope, ...] = ()
+
+    def left_out(self, table: Table) -> sql.Composed:
+        """What a query of a table's rows ``t`` adds to its conditions so that it returns none of theirs."""
+        return sql.SQL("").join(
+            sql.SQL(
+                " and not exists (select from ({rows}) as gone where gone.tab = t.tableoid and gone.tid = t.ctid)"
+            ).format(rows=scope.select(table, _ADDRESS))
+            for scope in self.scopes
+            if table.oid in scope.ownership.owned
+        )
+
+
+def forgotten(past: Connection[TupleRow], schema: Schema, tenancy: Tenancy, ledger: Ledger) -> Forgotten:
+    """Whom of the erased tenants a database of the past shows.
+
+    Raises:
+        NotProvenError: the ledger is damaged, or an erasure's outcome is unknown.
+        RefusedError: a tenant column has a type that cannot name one of them.
+    """
+    ownership = resolve(schema, tenancy)
+    scopes = [TenantScope(ownership, tenant) for tenant in erased_in(past, ownership, tenancy, ledger)]
+    for scope in scopes:
+        scope.check_value(past)
+    return Forgotten(tuple(scopes))
+
+
+def erased_in(
+    connection: Connection[TupleRow], ownership: Ownership, tenancy: Tenancy, ledger: Ledger
+) -> dict[str, int]:
+    """Erased tenants that a database shows, and the numbers of their erasures.
+
+    Raises:
+        NotProvenError: the ledger is damaged, or an erasure's outcome is unknown.
+    """
+    erasures = ledger.erasures()
+    if not erasures:
+        return {}
+    open_ones = {erasure.subject for erasure in erasures if erasure.state == INTENDED}
+    done = {erasure.subject: erasure.number for erasure in erasures if erasure.state == DONE}
+    found = {}
+    for tenant in _tenants(connection, ownership, tenancy):
+        subject = ledger.subject(tenant)
+        if subject in open_ones and subject not in done:
+            raise NotProvenError(
+                "the ledger has an erasure that was begun and never confirmed, and its subject is here",
+                remedy="decide with pgdr erasures settle; do not open the service before",
+            )
+        if subject in done:
+            found[tenant] = done[subject]
+    return found
+
+
+def _tenants(connection: Connection[TupleRow], ownership: Ownership, tenancy: Tenancy) -> list[str]:
+    """All ids that stand in any tenant column or in the name of a sequence, as the main column writes them."""
+    found: set[str] = set()
+    for owned in ownership.owned.values():
+        if owned.column is not None:
+            found.update(values(connection, owned))
+    found |= numbering.tenants_named(connection, tenancy)
+    return sorted({_canonical_or_same(connection, ownership, tenant) for tenant in found})
+
+
+def values(connection: Connection[TupleRow], owned: Owned) -> list[str]:
+    """All ids that stand in the tenant column of a table."""
+    rows = connection.execute(
+        sql.SQL("select distinct {column}::text from {rows} where {column} is not null").format(
+            column=sql.Identifier(owned.column or ""), rows=owned.table.rows
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def _canonical_or_same(connection: Connection[TupleRow], ownership: Ownership, tenant: str) -> str:
+    try:
+        with connection.transaction():
+            return canonical(connection, ownership, tenant)
+    except psycopg.DataError:  # a value that the main column's type does not know
+        return tenant
