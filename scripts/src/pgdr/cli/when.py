@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
-_KINDS = ("delete", "truncate", "drop")
+_KINDS = ("delete", "truncate", "drop", "alter")
 _MOST_JOBS = 8
 
 
@@ -31,7 +31,9 @@ def when(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="delete, update, truncate or drop; repeat it.  [default: delete, truncate, drop]"),
+        typer.Option(
+            help="delete, update, truncate, drop or alter; repeat it.  [default: delete, truncate, drop, alter]"
+        ),
     ] = None,
     begin: Annotated[
         str, typer.Option("--from", help="From this time on, with its offset.  [default: a day before --to]")
@@ -50,7 +52,11 @@ def when(
         OutputFormat, typer.Option("--output", help="table for people, json for scripts.")
     ] = OutputFormat.TABLE,
 ) -> None:
-    """Search the archived WAL for the transaction that deleted, changed, emptied or dropped something.
+    """Search the archived WAL for the transaction that deleted, changed, emptied, dropped or altered something.
+
+    alter finds who changed columns of a table: dropped, retyped or renamed them, gave them a default or a rule. Which,
+    and what of it, WAL does not say: a look at the moment before does. A table that only got an index or a reference
+    in such a transaction is listed too.
 
     Production is asked for its catalog only. The exit code is 5 when a part of the WAL is missing: then what was
     looked for may be in it.
@@ -156,8 +162,8 @@ def _show(found: Answer, kinds: frozenset[Change]) -> None:
         output.table(headers if any(row[-1] for row in rows) else headers[:-1], _trimmed(rows), right={"#", "xid"})
     else:
         others = [str(kind) for kind in Change if kind not in kinds]
-        asked = f"; nor was --kind {', '.join(others)} asked for" if others else ""
-        output.message(f"a column that was dropped (ALTER TABLE) leaves no change of rows and is not seen here{asked}")
+        if others:
+            output.message(f"--kind {', '.join(others)} was not asked for")
     if found.omitted:
         output.result(f"and {found.omitted} smaller ones: --limit 0 shows more, a shorter time range fewer")
     if found.audit:
@@ -195,6 +201,8 @@ def _words(change: TableChange) -> str:
     said = []
     if change.dropped:
         said.append("DROPPED")
+    if change.altered:
+        said.append("columns ALTERED, or those of a new table" if change.doubtful else "columns ALTERED")
     if change.truncated:
         said.append("TRUNCATED")
     if change.rewritten:

@@ -9,7 +9,7 @@ from pgdr.relationmap import FileOwner
 from pgdr.when.collect import Transaction
 from pgdr.when.model import Change, TableChange
 from pgdr.when.names import Names, rewrites
-from pgdr.when.records import DELETE
+from pgdr.when.records import ALTER, DELETE
 
 _STORES_ROWS = frozenset({"r", "m"})
 _TABLES = frozenset({"r", "p", "m"})
@@ -33,6 +33,8 @@ class Classifier:
         if transaction.structural:
             return True
         for kind, node in transaction.counts:
+            if kind == ALTER:
+                continue  # whose columns they were only a commit says
             if (Change.DELETE if kind == DELETE else Change.UPDATE) not in kinds:
                 continue
             owner = self._names.of_node(node)
@@ -46,12 +48,15 @@ class Classifier:
         self._rows(transaction, found)
         self._files(transaction, found)
         self._drops(transaction, found)
+        self._alters(transaction, found)
         return sorted(
             found.values(), key=lambda change: (not change.asked, -change.deleted - change.updated, change.table)
         )
 
     def _rows(self, transaction: Transaction, found: dict[tuple[int, str], TableChange]) -> None:
         for (kind, node), number in transaction.counts.items():
+            if kind == ALTER:
+                continue
             owner = self._names.of_node(node)
             if owner is not None and (owner.kind not in _STORES_ROWS or owner.schema in _SYSTEM):
                 continue  # TOAST follows its table's rows
@@ -110,6 +115,24 @@ class Classifier:
         for database in transaction.dropped_databases:
             name = self._names.databases.get(database, f"with OID {database}")
             found[database, ""] = TableChange(table=f"the whole database {name}", database=name, dropped=True)
+
+    def _alters(self, transaction: Transaction, found: dict[tuple[int, str], TableChange]) -> None:
+        """Of what changed columns, its commit says which relations others must look at anew, not whose columns."""
+        made = {tuple(node.split("/")[1:]) for node in transaction.created}
+        for database in {int(node.split("/")[1]) for kind, node in transaction.counts if kind == ALTER}:
+            doubtful = False
+            changes = []
+            for oid in transaction.altered:
+                if (database, oid) in transaction.dropped:
+                    continue
+                owner = self._names.of_oid(database, oid)
+                if (str(database), str(oid)) in made:
+                    doubtful = doubtful or owner is None or owner.kind in _TABLES
+                elif owner is not None and owner.kind in _TABLES and owner.schema not in _SYSTEM:
+                    changes.append(self._change(found, owner))
+                    self._part(changes[-1], owner)
+            for change in changes:
+                change.altered, change.doubtful = True, doubtful
 
     def _change(self, found: dict[tuple[int, str], TableChange], owner: FileOwner) -> TableChange:
         name = f"{owner.root_schema}.{owner.root_name}"

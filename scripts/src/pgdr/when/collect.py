@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from pgdr.when.records import Ending, Found, plain_endings
+from pgdr.when.records import ALTER, Ending, Found, plain_endings
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
 _SUBXACTS = re.compile(r"subxacts:((?: \d+)+)")
@@ -47,6 +47,7 @@ class Transaction:
         dropped: relations that it dropped: database and OID.
         truncated: pg_waldump's words on TRUNCATE records.
         dropped_databases: OIDs of databases that it dropped.
+        altered: OIDs of relations that it changed, where columns of some were among it.
         gid: name of a prepared transaction.
         partial: it began before the part of WAL that was read.
     """
@@ -62,13 +63,14 @@ class Transaction:
     dropped: list[tuple[int, int]] = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
     dropped_databases: list[int] = field(default_factory=list)
+    altered: tuple[int, ...] = ()
     gid: str = ""
     partial: bool = False
 
     @property
     def structural(self) -> bool:
-        """Whether it gave files to relations or took them away."""
-        return bool(self.removed or self.dropped or self.truncated or self.dropped_databases)
+        """Whether it gave files to relations or took them away, or changed their columns."""
+        return bool(self.removed or self.dropped or self.truncated or self.dropped_databases or self.altered)
 
     @property
     def rows(self) -> int:
@@ -174,6 +176,8 @@ class Collector:
             rels = _RELS.search(ending.text)
             whole.removed = [node for path in rels[1].split() if (node := node_of(path))] if rels else []
             whole.dropped = list(_dropped(ending.text))
+            if any(kind == ALTER for kind, _ in whole.counts):
+                whole.altered = ending.relations
         return whole
 
     def _began_before(self, xid: int) -> bool:

@@ -55,8 +55,10 @@ def answer(config: HostConfig, client: PgBackRest, question: Question, report: R
         stretch = way.between(question.begin, question.end)
         began = time.monotonic()
         search = _Search(names, Classifier(names, asked), question)
-        kinds = tuple(kind.upper() for kind in (Change.DELETE, Change.UPDATE) if kind in question.kinds)
-        settings = Settings(config.bin_directory / "pg_waldump", scratch, way.timeline, question.jobs, kinds)
+        kinds = tuple(kind.upper() for kind in (Change.DELETE, Change.UPDATE, Change.ALTER) if kind in question.kinds)
+        attributes = names.files_of("pg_catalog", "pg_attribute")
+        program = config.bin_directory / "pg_waldump"
+        settings = Settings(program, scratch, way.timeline, question.jobs, kinds, attributes)
         for found in scan(archive, stretch.pieces, settings, report):
             search.take(search.collector.take(found))
         search.take(search.collector.rest())
@@ -203,7 +205,9 @@ class _Search:
     def _weight(self, transaction: Transaction, changes: list[TableChange]) -> tuple[bool, bool, int, float]:
         """What is gone for good first, whole tables before rows, many rows before few, late before early."""
         own = [change for change in changes if change.asked or not change.known or not self._question.tables]
-        whole = any(change.has(self._question.kinds & {Change.TRUNCATE, Change.DROP}) for change in own)
+        gone = self._question.kinds & {Change.TRUNCATE, Change.DROP}
+        altered = Change.ALTER in self._question.kinds
+        whole = any(change.has(gone) or (altered and change.altered and not change.doubtful) for change in own)
         rows = sum(
             (change.deleted if Change.DELETE in self._question.kinds else 0)
             + (change.updated if Change.UPDATE in self._question.kinds else 0)

@@ -18,6 +18,7 @@ class Change(StrEnum):
     UPDATE = "update"
     TRUNCATE = "truncate"
     DROP = "drop"
+    ALTER = "alter"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class TableChange(_Record):
         truncated: it was emptied.
         rewritten: it got new files with the same rows (VACUUM FULL, CLUSTER, ALTER TABLE).
         dropped: it was dropped.
-        parts: partitions that were emptied or dropped.
+        altered: columns of it were changed: dropped, given another type, name, default or rule.
+        doubtful: of columns that were changed: the same transaction made a table, and they may have been that one's.
+        parts: partitions that were emptied, dropped or altered.
         asked: it is one of the tables that were asked for.
         known: its name is known.
     """
@@ -72,6 +75,8 @@ class TableChange(_Record):
     truncated: bool = False
     rewritten: bool = False
     dropped: bool = False
+    altered: bool = False
+    doubtful: bool = False
     parts: list[str] = []
     asked: bool = False
     known: bool = True
@@ -83,6 +88,7 @@ class TableChange(_Record):
             or (Change.UPDATE in kinds and self.updated)
             or (Change.TRUNCATE in kinds and self.truncated)
             or (Change.DROP in kinds and self.dropped)
+            or (Change.ALTER in kinds and self.altered)
         )
 
 

@@ -37,6 +37,10 @@ class Names:
         """The relation with an OID."""
         return self._oids.get((database, oid))
 
+    def files_of(self, schema: str, name: str) -> tuple[int, ...]:
+        """Numbers of all files that a relation of this name is known to have had, in any database."""
+        return tuple({one.filenode for one in self._nodes.values() if (one.schema, one.name) == (schema, name)})
+
     def tables(self, asked: Sequence[str], database: str) -> set[tuple[int, int]]:
         """Find tables by name, with all that belongs to them.
 

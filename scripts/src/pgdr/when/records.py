@@ -46,7 +46,10 @@ _MANY = 200
 _HEAD = 200
 _ENVIRONMENT = {"TZ": "UTC", "LC_ALL": "C"}
 
-DELETE, UPDATE = "DELETE", "UPDATE"
+DELETE, UPDATE, ALTER = "DELETE", "UPDATE", "ALTER"
+# pg_attribute, as initdb made its file: who changes a column updates its row there.
+_ATTRIBUTES = 1249
+_RELATION = re.compile(rb" relcache (\d+)")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Stretch:
         start: first position that counts.
         stop: position after the last; what begins before it is read to its end, in the next segment if need be.
         available: position after the last byte that there is in the folder.
-        kinds: changes of rows that are counted: DELETE, UPDATE.
+        kinds: changes that are counted: DELETE and UPDATE of rows, ALTER of columns.
+        attributes: numbers of more files of pg_attribute, where a rewrite gave it some.
     """
 
     program: Path
@@ -70,6 +74,7 @@ class Stretch:
     stop: int
     available: int
     kinds: tuple[str, ...]
+    attributes: tuple[int, ...] = ()
 
 
 @dataclass
@@ -81,12 +86,14 @@ class Ending:
         kind: pg_waldump's word.
         lsn: position of the record's first byte.
         text: what pg_waldump says of it.
+        relations: OIDs of relations that others must look at anew after its commit.
     """
 
     xid: int
     kind: str
     lsn: str
     text: str
+    relations: tuple[int, ...] = ()
 
 
 @dataclass
@@ -94,7 +101,8 @@ class Found:
     """What is in a stretch.
 
     Attributes:
-        counts: rows by transaction, kind of change and file (tablespace/database/number).
+        counts: rows by transaction, kind of change and file (tablespace/database/number); with ALTER those of
+            pg_attribute.
         first: position of a transaction's first change in this stretch.
         created: files that a transaction made, in their order.
         truncated: what pg_waldump says of a TRUNCATE (with wal_level logical only).
@@ -128,7 +136,7 @@ def read(stretch: Stretch) -> Found:
     found = rows.result()
     text = b"".join(dump.blocks(_OTHERS))
     found.broken = dump.broken
-    _take_others(text, found)
+    _take_others(text, found, alters=ALTER in stretch.kinds)
     found.text = text
     found.ended = text.count(b", desc: COMMIT") + text.count(b", desc: ABORT")
     found.endings = _sorted([*found.endings, *plain_endings(text, found.counts)])
@@ -231,6 +239,9 @@ class _Rows:
         # +INIT: the row went to a page of which it is the first, as each row does that fills most of a page.
         self._words += [b"UPDATE ", b"UPDATE+INIT "] if UPDATE in stretch.kinds else []
         self._moves = UPDATE in stretch.kinds
+        files = (_ATTRIBUTES, *stretch.attributes) if ALTER in stretch.kinds else ()
+        self._attributes = [b"/%d blk" % number for number in files]
+        self._altered: dict[tuple[bytes, bytes], int] = {}
         self._rows: dict[tuple[bytes, bytes, bytes], int] = {}
         self._first: dict[bytes, bytes] = {}
         self._system: dict[bytes, bool] = {}
@@ -240,6 +251,8 @@ class _Rows:
         """Count a block of lines."""
         for word in self._words:
             self._count(block, word)
+        for word in self._attributes:
+            self._count_columns(block, word)
         place = block.find(b"nrelids")
         while place >= 0:
             # A TRUNCATE is written down by itself with wal_level logical only.
@@ -274,8 +287,22 @@ class _Rows:
                 rows[key] = 1
                 first.setdefault(xid, lsn)
 
+    def _count_columns(self, block: bytes, word: bytes) -> None:
+        """Count rows of pg_attribute that were changed: a new column's is inserted, a dropped table's are deleted."""
+        place = block.find(word)
+        while place >= 0:
+            start = block.rfind(b"\n", 0, place) + 1
+            match = _HEAP.match(block, block.find(b"tx: ", start))
+            place = block.find(word, max(block.find(b"\n", place), place + 1))
+            if match is not None and match[3] != b"DELETE":
+                key = (match[1], match[5])
+                self._altered[key] = self._altered.get(key, 0) + 1
+                self._first.setdefault(match[1], match[2])
+
     def result(self) -> Found:
         """What was counted."""
+        for (xid, node), number in self._altered.items():
+            self._found.counts.setdefault(int(xid), {})[ALTER, node.decode()] = number
         for (xid, kind, node), number in self._rows.items():
             counts = self._found.counts.setdefault(int(xid), {})
             key = (DELETE if kind == b"DELETE" else UPDATE, node.decode())
@@ -284,11 +311,16 @@ class _Rows:
         return self._found
 
 
-def _take_others(text: bytes, found: Found) -> None:
-    """Take up the lines that say more than that a transaction ended."""
-    for line in _lines_with(text, _SPECIAL):
-        words = line[4].split(b"; inval msgs", 1)[0].decode(errors="replace")
-        found.endings.append(Ending(int(line[1]), line[3].decode(), line[2].decode(), words))
+def _take_others(text: bytes, found: Found, *, alters: bool) -> None:
+    """Take up the lines that say more than that a transaction ended; those of altered relations where asked for."""
+    for line in _lines_with(text, (*_SPECIAL, b" relcache ") if alters else _SPECIAL):
+        words, _, messages = line[4].partition(b"; inval msgs")
+        relations = tuple(int(oid) for oid in _RELATION.findall(messages)) if alters else ()
+        # With wal_level logical and on its own, a message about relations ends nothing.
+        if line[3].startswith((b"COMMIT", b"ABORT", b"PREPARE")):
+            found.endings.append(
+                Ending(int(line[1]), line[3].decode(), line[2].decode(), words.decode(errors="replace"), relations)
+            )
     for line in _lines_with(text, (b"desc: CREATE base/", b"desc: CREATE pg_tblspc/")):
         found.created.setdefault(int(line[1]), []).append(line[4].decode().strip())
     for line in _lines_with(text, (b"desc: DROP ",)):

@@ -47,7 +47,8 @@ class Settings:
         scratch: folder for the segments.
         timeline: name all files as if they were this timeline's, so that a fork is no border for pg_waldump.
         workers: processes.
-        kinds: changes of rows that are counted: DELETE, UPDATE.
+        kinds: changes that are counted: DELETE and UPDATE of rows, ALTER of columns.
+        attributes: numbers of files of pg_attribute, where a rewrite gave it new ones.
     """
 
     program: Path
@@ -55,6 +56,7 @@ class Settings:
     timeline: int
     workers: int
     kinds: tuple[str, ...]
+    attributes: tuple[int, ...] = ()
 
 
 def batches(pieces: Sequence[Piece], together: int) -> list[Batch]:
@@ -157,4 +159,5 @@ def _stretch(batch: Batch, settings: Settings) -> Stretch:
         stop=last.stop,
         available=available,
         kinds=settings.kinds,
+        attributes=settings.attributes,
     )
