@@ -289,6 +289,15 @@ def test_refusals_say_what_can_be_had(world: World) -> None:
     late = refused("--target-lsn", "FF/0")
     assert "is after the last archived WAL record" in late
     assert "reachable is" in late
+    # All WAL would be replayed in search of them.
+    given = int(world.site.cluster.value("select pg_current_xact_id()::text"))
+    never = refused("--target-xid", str(given + 1000))
+    assert "is no transaction of the archived WAL" in never
+    assert "the next one is" in never
+    assert "is no transaction of the archived WAL" in refused("--target-xid", str(given))  # not archived yet
+    long_ago = refused("--target-xid", "5")
+    assert "ended before the first backup of repository 1" in long_ago
+    assert "reachable is" in long_ago
     assert "needs a target" in refused()
     assert "is production's" in refused("--port", str(world.host.port), *world.targets["lsn"])
     with socket.socket() as taken:
@@ -330,6 +339,40 @@ def test_info_lists_the_restore_points(world: World) -> None:
     assert _POINT in out
     document = json.loads(world.pgdr("info", "--repo", "1", "--output", "json").stdout)
     assert [(point["name"], point["timeline"]) for point in document["restore_points"]] == [(_POINT, 1)]
+
+
+def test_a_transaction_before_the_newest_backup_is_reached_from_an_older_one(world: World) -> None:
+    def newest_set() -> str:
+        found = json.loads(world.pgdr("info", "--repo", "1", "--output", "json").stdout)
+        return str(found["repositories"][0]["backups"][-1]["label"])
+
+    with world.site.cluster.connect("erp") as somebody:
+        somebody.autocommit = False
+        still_running = somebody.execute("select pg_current_xact_id()::text").fetchone()
+        assert still_running is not None
+        somebody.execute("insert into marks (what) values ('runs through the backup')")
+        first = newest_set()
+        world.pgdr("backup", "full", "--repo", "1")
+        somebody.commit()
+    world.mark("behind the second backup")
+    world.site.archived()
+    newest = newest_set()
+    assert newest != first
+    old = world.targets["xid"]
+    said = world.pgdr("side", "start", "--uncapped", *old, "--set", newest, expect=ExitCode.REFUSED).stderr
+    assert f"ended before backup {newest}" in said
+    for target, label, there in (
+        (old, first, "at xid"),
+        (["--target-xid", still_running[0]], newest, "runs through the backup"),
+    ):
+        shown = world.pgdr("side", "start", "--uncapped", "--output", "json", *target)
+        try:
+            assert json.loads(shown.stdout)["plan"]["backup_label"] == label
+            rows = world.rows("past")
+            assert there in rows
+            assert "behind the second backup" not in rows
+        finally:
+            world.pgdr("side", "stop", "past")
 
 
 def test_a_tablespace_that_the_backup_does_not_know_is_not_written_to(world: World) -> None:

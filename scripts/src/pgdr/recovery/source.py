@@ -18,6 +18,7 @@ from pgdr.recovery.model import Tablespace
 from pgdr.recovery.target import Target, TargetKind
 from pgdr.recovery.walend import ArchiveReader, WalEnd
 from pgdr.recovery.whole import held_files, missing_files
+from pgdr.recovery.xids import precedes
 
 _STALE = timedelta(hours=1)
 
@@ -201,22 +202,9 @@ def _choose(
     info: StanzaInfo, options: Wish, reader: ArchiveReader, incomplete: dict[str, str]
 ) -> tuple[Backup, WalEnd, list[str]]:
     """Pick the backup set: the one that was named, or the newest sound one from which the target can be reached."""
-    everything = info.backups(options.repository)
     if options.backup_label:
-        named = info.find(options.backup_label, options.repository)
-        if named is None:
-            newest = everything[-1].label if everything else "none"
-            raise RefusedError(
-                f"backup set {options.backup_label!r} is not in repository {options.repository}",
-                remedy=f"see pgdr info; the newest set is {newest}",
-            )
-        if named.label in incomplete:
-            raise RefusedError(
-                f"backup set {named.label} is not whole in the replica: {incomplete[named.label]}",
-                remedy="leave backup_set out to take the newest whole one, or wait for the replication",
-            )
-        end = reader.end(options.target.timeline, _timeline(named))
-        return named, _connected(reader, named, end, reader.history(end.segment.timeline)), []
+        return _named(info, options, reader, incomplete)
+    everything = info.backups(options.repository)
     sound = [backup for backup in everything if not backup.error and backup.label not in incomplete]
     skipped = [f"backup set {backup.label} has page checksum errors" for backup in everything if backup.error]
     skipped += [f"backup set {label} is not whole in the replica ({what})" for label, what in incomplete.items()]
@@ -246,7 +234,64 @@ def _choose(
             f"which became consistent at {first.stopped:%Y-%m-%d %H:%M:%S+00:00} ({first.lsn.stop})",
             remedy=f"{_window(first, end)}; the nearest is {first.lsn.stop}; another repository may reach further",
         )
-    return usable[-1], _connected(reader, usable[-1], end, history), skipped
+    for backup in reversed(usable):
+        if not _ended_before(reader, options.target, backup):
+            end = _connected(reader, backup, end, history)
+            _require_given(reader, options.target, end)
+            return backup, end, skipped
+    raise RefusedError(
+        f"target {options.target.text} ended before the first backup of repository {options.repository}",
+        remedy=f"{_window(usable[0], end)}; another repository may reach further",
+    )
+
+
+def _named(
+    info: StanzaInfo, options: Wish, reader: ArchiveReader, incomplete: dict[str, str]
+) -> tuple[Backup, WalEnd, list[str]]:
+    """The backup set that a person named."""
+    everything = info.backups(options.repository)
+    named = info.find(options.backup_label, options.repository)
+    if named is None:
+        newest = everything[-1].label if everything else "none"
+        raise RefusedError(
+            f"backup set {options.backup_label!r} is not in repository {options.repository}",
+            remedy=f"see pgdr info; the newest set is {newest}",
+        )
+    if named.label in incomplete:
+        raise RefusedError(
+            f"backup set {named.label} is not whole in the replica: {incomplete[named.label]}",
+            remedy="leave backup_set out to take the newest whole one, or wait for the replication",
+        )
+    end = reader.end(options.target.timeline, _timeline(named))
+    end = _connected(reader, named, end, reader.history(end.segment.timeline))
+    _require_given(reader, options.target, end)
+    if _ended_before(reader, options.target, named):
+        raise RefusedError(
+            f"target {options.target.text} ended before backup {named.label}",
+            remedy="choose an earlier backup set; without one the right one is found",
+        )
+    return named, end, []
+
+
+def _require_given(reader: ArchiveReader, target: Target, end: WalEnd) -> None:
+    """Refuse a transaction that nobody had begun where the archive ends: all WAL would be replayed in search of it."""
+    if target.kind is not TargetKind.XID:
+        return
+    following = reader.next_xid(end)
+    if following is not None and not precedes(int(target.value), following):
+        raise RefusedError(
+            f"target {target.text} is no transaction of the archived WAL: where it ends "
+            f"({format_lsn(end.last_record)}{_hole(end, ', ')}) the next one is {following}",
+            remedy="pgdr when finds transactions; without a target you get the end of the archive",
+        )
+
+
+def _ended_before(reader: ArchiveReader, target: Target, backup: Backup) -> bool:
+    """Whether a transaction had ended when a backup was taken, as far as its first segment says so."""
+    if target.kind is not TargetKind.XID or backup.archive.start is None:
+        return False
+    then = reader.running(backup.archive.start, parse_lsn(backup.lsn.stop or "0/0"))
+    return then is not None and then.ended(int(target.value))
 
 
 def _connected(reader: ArchiveReader, backup: Backup, end: WalEnd, history: dict[int, int]) -> WalEnd:

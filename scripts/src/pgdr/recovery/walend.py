@@ -19,6 +19,7 @@ from pgdr import process
 from pgdr.errors import OperationFailedError, RefusedError
 from pgdr.recovery.archive import WalArchive
 from pgdr.recovery.lsn import Segment, parse_lsn
+from pgdr.recovery.xids import Running, dumped, following, running
 
 _RECORD = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), prev [^,]*, desc: (.*)")
 _COMMIT = re.compile(r"(?:COMMIT|ABORT)(?:_PREPARED)? .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
@@ -123,6 +124,35 @@ class ArchiveReader:
         newest_first = sorted(before, key=lambda segment: (segment.number, segment.timeline), reverse=True)
         found = self._end_of((segment.name, present[segment]) for segment in newest_first)
         return replace(found, missing=Segment(end.segment.timeline, missing, end.segment.size), unusable=len(behind))
+
+    def next_xid(self, end: WalEnd) -> int | None:
+        """The transaction number that would be given out next where the archive ends; ``None`` where it is not known.
+
+        Raises:
+            OperationFailedError: the repository or a segment could not be read.
+        """
+        text = ""
+        archived = self._archive.in_folder(end.segment.name[:16])
+        for name in islice(sorted((name for name in archived if name <= end.segment.name), reverse=True), _LOOK_BACK):
+            text = self._text(archived[name]) + text
+            found = following(text)
+            if found is not None:
+                return found
+        return None
+
+    def running(self, segment: str, limit: int) -> Running | None:
+        """Which transactions ran in a segment, as late as possible but not behind a position; ``None`` if not known.
+
+        Raises:
+            OperationFailedError: the repository or the segment could not be read.
+        """
+        path = self._archive.in_folder(segment[:16]).get(segment)
+        found = [one for one in running(self._text(path)) if one.lsn <= limit] if path else []
+        return found[-1] if found else None
+
+    def _text(self, archived: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="pgdr-wal-") as scratch:
+            return dumped(self._waldump, self._archive.fetch(archived, Path(scratch) / Path(archived).name[:24]))
 
     def _end_in(self, folder: str) -> WalEnd:
         files = self._archive.in_folder(folder)
