@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+_REMEDIES = {
+    errno.ENOSPC: "free space on its disk, then run again",
+    errno.EDQUOT: "free space within its quota, then run again",
+    errno.EROFS: "its file system is read-only: dmesg says why; mount it writable, then run again",
+    errno.EIO: "the disk fails: dmesg says which",
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.ELOOP), "something else stands in its place: move that away"),
+}
+
+
+def remedy_of(error: OSError, otherwise: str = "run as postgres; see the role pgdr") -> str:
+    """What helps against what the system said of a file; most often the wrong user asked."""
+    return _REMEDIES.get(error.errno or 0, otherwise)
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:

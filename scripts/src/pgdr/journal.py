@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from pgdr.chain import Entry, Head, canonical, fault, parse
 from pgdr.errors import BusyError, ConfigError, NotProvenError, OperationFailedError
-from pgdr.files import adopt_owner, sync_directory, write_atomically
+from pgdr.files import adopt_owner, remedy_of, sync_directory, write_atomically
 from pgdr.redaction import is_secret_name, redact
 
 __all__ = ["Entry", "Journal", "Problem", "SecretRefusedError", "Verification"]
@@ -184,9 +184,7 @@ class Journal:
         except Timeout as error:
             raise BusyError(f"another process holds {self._lock_path}", remedy="run again") from error
         except OSError as error:
-            raise ConfigError(
-                f"cannot write {self.path}: {error.strerror}", remedy="run as postgres; see the role pgdr"
-            ) from error
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}", remedy=remedy_of(error)) from error
 
     def lines(self) -> list[bytes]:
         """The entries as they stand in the file; an incomplete last line is left out."""
@@ -326,7 +324,7 @@ class Journal:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
+            raise _unreadable(self.path, error) from error
 
     def _read_tail(self) -> _Tail:
         """Read the last whole line, and what follows it, from the end of the file."""
@@ -356,9 +354,15 @@ class Journal:
             return Head(int(content["seq"]), str(content["hash"]))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _unreadable(self._head_path, error) from error
         except (ValueError, KeyError, TypeError):
             # Written atomically, so no crash leaves it half: somebody did.
             return None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot read {path}: {error.strerror}", remedy=remedy_of(error, "run as postgres"))
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pgdr.errors import BusyError, ConfigError
-from pgdr.files import adopt_owner, write_atomically
+from pgdr.files import adopt_owner, remedy_of, write_atomically
 from pgdr.hostconfig import HostConfig
 
 _POLL = 1.0
@@ -116,7 +116,7 @@ def operation_lock(
         lock.release()
         raise ConfigError(
             f"cannot lock {path}: {error.strerror}",
-            remedy=f"run as postgres; {config.run_directory} comes from the role pgdr",
+            remedy=remedy_of(error, f"run as postgres; {config.run_directory} comes from the role pgdr"),
         ) from error
     try:
         yield

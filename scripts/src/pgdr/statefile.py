@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgdr.errors import BusyError, ConfigError
-from pgdr.files import adopt_owner, write_atomically
+from pgdr.files import adopt_owner, remedy_of, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +57,24 @@ class StateFile(Generic[S]):
         except FileNotFoundError:
             return self._model()
         except OSError as error:
-            raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy="run as postgres") from error
+            if self._cache:
+                _log.warning("cannot read %s: %s", self.path, error.strerror)
+                return self._model()
+            raise ConfigError(
+                f"cannot read {self.path}: {error.strerror}", remedy=remedy_of(error, "run as postgres")
+            ) from error
         except (ValidationError, UnicodeDecodeError) as error:
             if self._cache:
                 _log.warning("%s is not what pgdr wrote, and is made anew", self.path)
                 return self._model()
             raise ConfigError(f"{self.path} is not what pgdr wrote", remedy=self._remedy) from error
+
+    def read_or_say(self) -> tuple[S, ConfigError | None]:
+        """Return what the file holds; where it cannot be read the defaults, and why: for a look that must not end."""
+        try:
+            return self.read(), None
+        except ConfigError as error:
+            return self._model(), error
 
     @contextmanager
     def change(self) -> Iterator[S]:
@@ -74,14 +86,21 @@ class StateFile(Generic[S]):
         """
         lock = FileLock(self.path.with_suffix(".lock"), timeout=_LOCK_TIMEOUT, mode=0o660)
         try:
-            with lock:
+            with self._writing():
+                lock.acquire()
                 adopt_owner(Path(lock.lock_file))
-                state = self.read()
-                yield state
+            state = self.read()
+            yield state  # what goes wrong there is the caller's own
+            with self._writing():
                 write_atomically(self.path, state.model_dump_json(indent=1) + "\n")
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except Timeout as error:
             raise BusyError(f"another process holds {self.path}", remedy="run again") from error
         except OSError as error:
-            raise ConfigError(
-                f"cannot write {self.path}: {error.strerror}", remedy="run as postgres; see the role pgdr"
-            ) from error
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}", remedy=remedy_of(error)) from error

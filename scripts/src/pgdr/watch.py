@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from pgdr.errors import PgdrError
+from pgdr.errors import ConfigError, PgdrError
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
 from pgdr.lookout import far
 from pgdr.notify import channels
 from pgdr.notify.channels import Attempt, delivery_file
 from pgdr.notify.delivery import Alerts, Told, alerts_file
-from pgdr.notify.message import Event, Message, digest, failure, recovery
+from pgdr.notify.message import Event, Message, digest, failure, findings, recovery
 from pgdr.policy.model import Notification, Policy
 from pgdr.proof.findings import findings_file
 from pgdr.proof.look import now as present
@@ -35,10 +36,12 @@ class Watched:
     Attributes:
         sent: messages with the attempts that were made for each.
         ping_error: why the dead-man's switch was not reached; empty where it was, or where there is none.
+        unkept: why it cannot be kept what people were told; empty where it is.
     """
 
     sent: list[tuple[Message, list[Attempt]]] = field(default_factory=list)
     ping_error: str = ""
+    unkept: str = ""
 
     @property
     def undelivered(self) -> int:
@@ -63,18 +66,19 @@ def look(config: HostConfig, policy: Policy, *, told: Callable[[str], None]) -> 
         shipped = [pool.submit(ship, config, policy) for ship in (ship_pending, ship_journal)]
         seen = pool.submit(far.look, config, policy, present())
         facts = pool.submit(gather, config, policy)
-        for copied in shipped:
-            copied.result()
-        try:
-            seen.result()
-        except PgdrError as error:
-            told(str(error))
+        waited: list[Future[Any]] = [*shipped, seen]
+        for done in waited:
+            try:
+                done.result()
+            except PgdrError as error:
+                told(str(error))
+        findings, _said_already = findings_file(config).read_or_say()
         # What was found far off while the facts were gathered belongs to this look.
-        return status(config, policy, replace(facts.result(), findings=findings_file(config).read(), now=present()))
+        return status(config, policy, replace(facts.result(), findings=findings, now=present()))
 
 
 def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:
-    """Tell what has changed.
+    """Tell what has changed; all that is wrong, with each look, where it cannot be kept what was told before.
 
     Args:
         config: what this host is.
@@ -82,26 +86,39 @@ def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:
         found: the present status.
 
     Raises:
-        ConfigError: secrets or state cannot be read or written.
+        BusyError: another look is telling people.
     """
     result = Watched()
     now, cluster = found.facts.now, policy.cluster.name
-    checks = {check.key: check for check in found.checks}
-    _send_waiting(config, policy.notification, now, result)
+    dead_man = policy.notification.dead_man
+    try:
+        # Tried before anybody is told: a full disk must neither silence people nor tell them each thing with each look.
+        with alerts_file(config).change():
+            pass
+        _send_waiting(config, policy.notification, now, result)
+    except ConfigError as error:
+        result.unkept = str(error)
+        message = findings(cluster, result.unkept, [check for check in found.checks if check.level is not Level.GREEN])
+        result.sent.append((message, channels.send(config, policy.notification, message, now)))
+        result.ping_error = channels.ping(config, dead_man.secret_name) if dead_man else ""
+        return result
     with alerts_file(config).change() as alerts:
-        for message in _changes(cluster, checks, alerts, now):
+        for message in _changes(cluster, {check.key: check for check in found.checks}, alerts, now):
             result.sent.append((message, channels.send(config, policy.notification, message, now)))
-        if alerts.digest_at is None or now - alerts.digest_at >= _DIGEST_EVERY:
+        if _due(alerts.digest_at, _DIGEST_EVERY, now):
             message = digest(cluster, found.level, list(_digest_lines(found)))
             result.sent.append((message, channels.send(config, policy.notification, message, now)))
             alerts.digest_at = now
-        dead_man = policy.notification.dead_man
         if dead_man is not None:
-            url = channels.read_secrets(config).get(dead_man.secret_name)
-            result.ping_error = channels.ping(url) if url else f"the secret {dead_man.secret_name} is not on this host"
+            result.ping_error = channels.ping(config, dead_man.secret_name)
             alerts.ping_error = result.ping_error
             alerts.pinged_at = alerts.pinged_at if result.ping_error else now
     return result
+
+
+def _due(last: datetime | None, every: timedelta, now: datetime) -> bool:
+    """Whether it is time again; also where the clock was ahead then: nobody may hear nothing for as long."""
+    return last is None or not timedelta(0) <= now - last < every
 
 
 def _changes(cluster: str, checks: dict[str, Check], alerts: Alerts, now: datetime) -> Iterator[Message]:
@@ -110,7 +127,7 @@ def _changes(cluster: str, checks: dict[str, Check], alerts: Alerts, now: dateti
         if check.level is Level.GREEN:
             continue
         worse = known is None or check.level.rank > known.level.rank
-        if worse or (known is not None and check.level is Level.RED and now - known.at >= _REMIND_EVERY):
+        if worse or (known is not None and check.level is Level.RED and _due(known.at, _REMIND_EVERY, now)):
             alerts.told[key] = Told(level=check.level, message=check.message, since=check.since, at=now)
             yield failure(cluster, check)
     for key, known in list(alerts.told.items()):
@@ -120,6 +137,8 @@ def _changes(cluster: str, checks: dict[str, Check], alerts: Alerts, now: dateti
 
 
 def _send_waiting(config: HostConfig, notification: Notification, now: datetime, result: Watched) -> None:
+    if not delivery_file(config).read().waiting:
+        return
     with delivery_file(config).change() as state:
         waiting, state.waiting = state.waiting, []
     for number, item in enumerate(waiting):

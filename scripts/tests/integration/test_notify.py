@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,14 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from scripts.tests.unit.recovery.test_state import make_state
 
-from pgdr import heartbeat
+from pgdr import heartbeat, statefile
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
+from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
-from pgdr.notify.delivery import alerts_file
+from pgdr.notify.delivery import Told, alerts_file
+from pgdr.proof.findings import record
 from pgdr.recovery.model import Reached, Stage
 from pgdr.recovery.state import StateStore
 
@@ -217,6 +221,74 @@ def test_a_look_that_cannot_keep_its_figures_has_told_people_first(ground: Groun
     (ground.host.state_directory / "trend.json").write_text("{]")
     assert ground.run("watch") == ExitCode.CONFIG
     assert any(title.endswith("erp-lab: daily digest") for title in receiver.titles())
+
+
+def test_a_disk_that_is_full_silences_nobody(
+    ground: Ground, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statefile, "write_atomically", full)
+        assert ground.run("watch") == ExitCode.CONFIG  # of the trend, when all was told
+        assert "(free space on its disk, then run again)" in capfd.readouterr().err
+        [title] = receiver.titles("first")
+        assert title.endswith("findings, and no memory of what was told")
+        text = str(receiver.got[0][1]["message"])
+        assert "alerts.json: No space left on device" in text
+        assert "AMBER no archive was ever proven by a restore; endangers" in text
+        assert [path.split("/")[1] for path, _ in receiver.got].count("alive") == 1
+        assert ground.run("notify", "job", "verify", "--status", "5") == 0
+        assert ground.run("notify", "test", "--output", "json") == ExitCode.CONFIG
+        assert [item["delivered"] for item in json.loads(capfd.readouterr().out)] == [True, True, True]
+    receiver.got.clear()
+    assert ground.run("watch") == 0
+    assert "AMBER erp-lab: proven-archive" in receiver.titles()
+
+
+@pytest.mark.parametrize(
+    "name", ["alerts.json", "delivery.json", "findings.json", "marks.json", "holds.json", "far.json"]
+)
+def test_what_stands_in_the_place_of_a_state_file_hides_nothing(
+    ground: Ground, receiver: Receiver, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (ground.host.state_directory / name).mkdir()
+    assert ground.run("watch") == 0
+    assert any("proven-archive" in title or "no memory" in title for title in receiver.titles())
+    assert any(path.split("/")[1] == "alive" for path, _ in receiver.got)
+    capfd.readouterr()
+    ground.run("status", "--output", "json")
+    checks = {check["name"]: check for check in json.loads(capfd.readouterr().out)["checks"]}
+    assert checks["proven-archive"]["level"] == "amber"
+    if name not in {"far.json", "alerts.json"}:  # a cache; the dead man's call, which was not asked for anything
+        assert f"{name}: Is a directory" in checks["state"]["message"]
+        assert "something else stands in its place" in checks["state"]["remedy"]
+
+
+def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_from_hearing(ground: Ground, receiver: Receiver) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=300)
+    with alerts_file(ground.host).change() as alerts:
+        alerts.digest_at = ahead
+        alerts.told["planted"] = Told(level=Level.RED, message="planted", since=None, at=ahead)
+    record(ground.host, "verify", [Check("planted", Level.RED, "planted")], datetime.now(UTC))
+    assert ground.run("watch") == 0
+    assert {"RED erp-lab: daily digest", "RED erp-lab: planted"} <= set(receiver.titles())
+    receiver.got.clear()
+    assert ground.run("watch") == 0
+    assert receiver.titles() == []
+
+
+def test_secrets_that_cannot_be_used_are_a_finding(
+    ground: Ground, receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ground.host.notification_secrets.write_bytes(b"first_url: \xff\xfe")
+    assert ground.run("watch") == ExitCode.FAILED
+    assert "is not valid YAML" in capfd.readouterr().err
+    ground.run("status", "--output", "json")
+    checks = {check["name"]: check for check in json.loads(capfd.readouterr().out)["checks"]}
+    assert (checks["notify-first"]["level"], checks["dead-man"]["level"]) == ("red", "amber")
+    assert receiver.got == []
 
 
 def test_secrets_that_others_could_read_are_refused(ground: Ground, capfd: pytest.CaptureFixture[str]) -> None:

@@ -244,6 +244,13 @@ def test_a_log_that_cannot_be_written_stops_no_backup(job: Path, tmp_path: Path)
     assert "cannot be written" in (tmp_path / "journal").read_text()
 
 
+def test_a_disk_that_fills_up_under_the_log_stops_no_backup(job: Path, tmp_path: Path) -> None:
+    (tmp_path / "cron.log").symlink_to("/dev/full")
+    assert _job(job, "full", "sh", "-c", f"set -e; seq 100000; sleep 0.1; seq 100000; touch {tmp_path}/done") == 0
+    assert (tmp_path / "done").exists()
+    assert "goes on without a log" in (tmp_path / "journal").read_text()
+
+
 def test_arguments_reach_the_job_as_they_are(job: Path, tmp_path: Path) -> None:
     _job(job, "full", "printf", "<%s>\\n", "two words", "$HOME", "*")
     text = (tmp_path / "cron.log").read_text()

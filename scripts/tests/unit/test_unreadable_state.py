@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pgdr.errors import ConfigError
+from pgdr.errors import BusyError, ConfigError
 from pgdr.hostconfig import HostConfig
+from pgdr.journal import Journal
 from pgdr.policy import load_policy
 from pgdr.shipping.check import journal_copy_check
 from pgdr.shipping.copy import entries_in
@@ -34,3 +35,23 @@ def test_a_damaged_file_says_what_to_do_with_this_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         StateFile(path, State).read()
     assert caught.value.remedy == "move it away: pgdr makes it anew"
+
+
+def test_a_journals_head_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(operation="backup", result="ok")
+    (tmp_path / "journal.head").unlink()
+    (tmp_path / "journal.head").mkdir()
+    for ask in (journal.verify, lambda: journal.append(operation="backup", result="ok")):
+        with pytest.raises(ConfigError, match=r"cannot read .*journal.head: Is a directory") as caught:
+            ask()
+        assert caught.value.remedy == "something else stands in its place: move that away"
+
+
+def test_what_goes_wrong_while_a_state_is_changed_is_not_said_of_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionRefusedError), StateFile(tmp_path / "far.json", State).change():
+        raise ConnectionRefusedError
+    with pytest.raises(BusyError), StateFile(tmp_path / "far.json", State).change():
+        raise BusyError("another")
+    with StateFile(tmp_path / "far.json", State).change():
+        pass

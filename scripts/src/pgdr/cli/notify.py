@@ -46,23 +46,24 @@ def send_test(context: typer.Context, policy: POLICY = None, output_format: FORM
         Event.FAILURE, f"TEST {plan.cluster.name}: pgdr notify test", "Nothing is wrong; this is a test.", Level.AMBER
     )
     attempts = [channels.try_channel(channel, secrets, message) for channel in notification.channels]
-    channels.record(host, attempts, now())
+    told = list(attempts)
     if notification.dead_man is not None:
-        url = secrets.get(notification.dead_man.secret_name)
-        error = channels.ping(url) if url else f"the secret {notification.dead_man.secret_name} is not on this host"
+        error = channels.ping(host, notification.dead_man.secret_name)
         attempts.append(Attempt("dead man's switch", not error, error))
     failed = [attempt for attempt in attempts if not attempt.delivered]
-    Journal(host.journal_path, host.cluster_name).append(
-        operation="notify test",
-        result="failed" if failed else "ok",
-        details={attempt.channel: attempt.error or "delivered" for attempt in attempts},
-    )
     if output_format is OutputFormat.JSON:
         output.json_result([{"channel": a.channel, "delivered": a.delivered, "error": a.error} for a in attempts])
     else:
         output.table(
             ("channel", "delivered", "error"), [(a.channel, "yes" if a.delivered else "NO", a.error) for a in attempts]
         )
+    # Shown first: on a full disk it cannot be kept, and somebody waits to know whether they would hear of that.
+    channels.record(host, told, now())
+    Journal(host.journal_path, host.cluster_name).append(
+        operation="notify test",
+        result="failed" if failed else "ok",
+        details={attempt.channel: attempt.error or "delivered" for attempt in attempts},
+    )
     if failed:
         raise typer.Exit(int(ExitCode.FAILED))
 

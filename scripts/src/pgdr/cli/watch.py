@@ -55,12 +55,16 @@ def watch(
         for attempt in attempts:
             if not attempt.delivered:
                 output.message(f"{attempt.channel}: {attempt.error}")
+    if result.unkept:
+        output.message(f"what was told cannot be kept: {result.unkept}")
     if result.ping_error:
         output.message(f"dead-man's switch: {result.ping_error}")
-    remember(host, found)
     target = metrics or host.metrics_file
-    if target is not None:
-        prometheus.write(found, target)
+    try:
+        if target is not None:
+            prometheus.write(found, target)
+    finally:
+        remember(host, found)
     if result.undelivered:
         output.error(f"{result.undelivered} messages could not be delivered (pgdr notify test)")
         raise typer.Exit(int(ExitCode.FAILED))

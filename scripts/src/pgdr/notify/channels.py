@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import stat
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from pgdr.errors import ConfigError
+from pgdr.files import remedy_of
 from pgdr.health import Level
 from pgdr.hostconfig import HostConfig
 from pgdr.notify.message import Message
@@ -27,6 +28,7 @@ from pgdr.redaction import REDACTED, redact
 from pgdr.statefile import State, StateFile
 
 _PING_TIMEOUT = 10.0
+_log = logging.getLogger(__name__)
 
 
 class ChannelState(BaseModel):
@@ -92,8 +94,9 @@ def read_secrets(config: HostConfig) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy="run as postgres") from error
-    except yaml.YAMLError:
+        remedy = remedy_of(error, "run as postgres")
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
+    except (yaml.YAMLError, UnicodeDecodeError):
         # Not chained: the parser's message quotes the line, and with it the secret.
         raise ConfigError(f"{path} is not valid YAML", remedy="run the role pgdr again") from None
     if not isinstance(content, Mapping) or not all(isinstance(v, str) for v in content.values()):
@@ -104,26 +107,42 @@ def read_secrets(config: HostConfig) -> dict[str, str]:
 def send(config: HostConfig, notification: Notification, message: Message, now: datetime) -> list[Attempt]:
     """Send a message through the first channel that takes it; keep it where none does.
 
-    Raises:
-        ConfigError: the secrets cannot be read, or the state cannot be written.
+    Neither secrets that cannot be read nor a disk that is full end it: the one is how a channel failed, and what cannot
+    be kept was said all the same.
     """
     wanted = [channel for channel in notification.channels if str(message.event) in channel.events]
-    secrets = read_secrets(config) if wanted else {}
+    attempts = _attempts(config, wanted, message)
+    try:
+        _keep(config, message, attempts, now)
+    except ConfigError as error:
+        _log.warning("%s", error)
+    return attempts
+
+
+def _attempts(config: HostConfig, wanted: Sequence[Channel], message: Message) -> list[Attempt]:
     attempts: list[Attempt] = []
+    try:
+        secrets = read_secrets(config) if wanted else {}
+    except ConfigError as error:
+        return [Attempt(channel.name, delivered=False, error=str(error)) for channel in wanted]
     for channel in wanted:
         attempts.append(try_channel(channel, secrets, message))
         if attempts[-1].delivered:
             break
+    return attempts
+
+
+def _keep(config: HostConfig, message: Message, attempts: list[Attempt], now: datetime) -> None:
+    """Keep how channels did, and a message that none took."""
     with delivery_file(config).change() as state:
         _remember(state, attempts, now)
         # Said once is enough: a job that fails every few minutes must not be a flood when the channel is back.
         known = any(item.title == message.title for item in state.waiting)
-        if wanted and not attempts[-1].delivered and not known:
+        if attempts and not attempts[-1].delivered and not known:
             state.waiting.append(
                 Waiting(event=str(message.event), title=message.title, body=message.body, level=message.level, at=now)
             )
             del state.waiting[:-50]
-    return attempts
 
 
 def _remember(state: Delivery, attempts: list[Attempt], now: datetime) -> None:
@@ -165,15 +184,22 @@ def try_channel(channel: Channel, secrets: Mapping[str, str], message: Message) 
     return Attempt(channel.name, delivered=False, error=_clean(" ".join(lines) or "it did not take the message", url))
 
 
-def ping(url: str) -> str:
+def ping(config: HostConfig, secret_name: str) -> str:
     """Call the dead-man's switch; return what went wrong, or nothing."""
+    try:
+        url = read_secrets(config).get(secret_name)
+    except ConfigError as error:
+        return str(error)
+    if not url:
+        return f"the secret {secret_name} is not on this host"
     import requests  # noqa: PLC0415 - start-up time
 
     try:
-        answer = requests.get(url, timeout=_PING_TIMEOUT, allow_redirects=False)
+        # Its first line is all that counts: a body that never ends must not hold up a look.
+        with requests.get(url, timeout=_PING_TIMEOUT, allow_redirects=False, stream=True) as answer:
+            return "" if answer.ok else f"it answers with {answer.status_code}"
     except requests.RequestException as error:
         return f"it does not answer ({type(error).__name__})"
-    return "" if answer.ok else f"it answers with {answer.status_code}"
 
 
 @contextmanager

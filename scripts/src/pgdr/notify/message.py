@@ -50,6 +50,14 @@ def failure(cluster: str, check: Check) -> Message:
     return Message(Event.FAILURE, title, redact("\n".join(lines)), check.level)
 
 
+def findings(cluster: str, why: str, checks: Sequence[Check]) -> Message:
+    """All that is wrong in one message, where it cannot be kept what people were told."""
+    lines = [f"What you were told cannot be kept, so this comes with each look: {why}"]
+    lines += [f"{str(check.level).upper()} {check}" for check in checks]
+    title = f"RED {cluster}: {len(checks)} findings, and no memory of what was told"
+    return Message(Event.FAILURE, title, redact("\n".join(lines)), Level.RED)
+
+
 def recovery(cluster: str, name: str, was: str, since: datetime | None, now: datetime) -> Message:
     """A finding that is gone."""
     lasted = f" It lasted {(now - since).total_seconds() / 60:.0f} minutes." if since else ""

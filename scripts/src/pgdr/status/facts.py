@@ -90,6 +90,7 @@ class Facts:
     clock_synchronised: bool | None
     programs: tuple[Program, ...] = ()
     readers: Readers | None = None
+    unread: tuple[PgdrError, ...] = ()
 
     def info_of(self, repository: int | None) -> StanzaInfo | None:
         """What a repository holds; without one, all that answered, as one."""
@@ -111,14 +112,15 @@ def gather(config: HostConfig, policy: Policy, *, patient: bool = True) -> Facts
             a multiple of that.
 
     Raises:
-        ConfigError: this host has no pgBackRest configuration, or its state cannot be read.
+        ConfigError: this host has no pgBackRest configuration.
     """
     client = PgBackRest(config)
     places = {item.key: item for item in client.repositories}
     # Asked before the repositories: a segment archived in between must not look like a claim without proof.
     server = ask_server(config)
-    marks = marks_file(config).read()
-    findings = findings_file(config).read()
+    marks, no_marks = marks_file(config).read_or_say()
+    findings, no_findings = findings_file(config).read_or_say()
+    holds, no_holds = holds_file(config).read_or_say()
     with ThreadPoolExecutor() as pool:
         beat = pool.submit(_beat, config)
         history = pool.submit(read_history, config)
@@ -139,11 +141,12 @@ def gather(config: HostConfig, policy: Policy, *, patient: bool = True) -> Facts
             marks=marks,
             findings=findings,
             history=history.result(),
-            holds=holds_file(config).read(),
+            holds=holds,
             disks=disks,
             clock_synchronised=clock.result(),
             programs=tuple(future.result() for future in programs),
             readers=readers.result(),
+            unread=tuple(error for error in (no_marks, no_findings, no_holds) if error is not None),
         )
 
 

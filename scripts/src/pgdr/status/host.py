@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pgdr.errors import PgdrError
 from pgdr.health import Check, Level, green
@@ -25,6 +25,21 @@ def host_checks(config: HostConfig, facts: Facts) -> Iterator[Check]:
     yield from gave_way_checks(facts.history)
     for item in facts.repositories:
         yield from pace_checks(item.backups, item.key)
+
+
+def state_checks(unread: Sequence[PgdrError]) -> Iterator[Check]:
+    """Whether what pgdr keeps on this host can be read; one finding for all of it."""
+    if not unread:
+        yield green("state", "what pgdr knows of this host can be read")
+        return
+    yield Check(
+        "state",
+        Level.RED,
+        "; ".join(error.message for error in unread),
+        endangers="what pgdr knows: which backups are verified, proven and held, and what people were told",
+        remedy="; ".join(dict.fromkeys(error.remedy for error in unread if error.remedy)),
+        code=unread[0].exit_code,
+    )
 
 
 def _readers(config: HostConfig) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from pgdr.proof.findings import record
 from pgdr.proof.verify import check_document
 from pgdr.shipping.check import journal_copy_check
 from pgdr.status.facts import Facts, gather
-from pgdr.status.host import host_checks
+from pgdr.status.host import host_checks, state_checks
 from pgdr.status.judge import judge
 from pgdr.status.measures import Measures, measure
 from pgdr.status.rivals import rival_checks
@@ -49,19 +50,25 @@ def status(config: HostConfig, policy: Policy, facts: Facts | None = None, *, pa
         patient: wait for a slow repository; see :func:`pgdr.status.facts.gather`.
 
     Raises:
-        ConfigError: host configuration or state cannot be read.
+        ConfigError: host configuration cannot be read.
     """
     facts = facts or gather(config, policy, patient=patient)
     measures = measure(facts)
-    checks = [
-        *judge(facts, measures),
-        *host_checks(config, facts),
-        *rival_checks(config, facts),
-        *delivery_checks(config, policy.notification),
-        *ledger_checks(config, policy),
-        *journal_copy_check(config, policy, facts.now),
-        *standbys.judge(facts.readers, policy, facts.now, facts.findings),
-    ]
+    checks = [*judge(facts, measures), *standbys.judge(facts.readers, policy, facts.now, facts.findings)]
+    unread = list(facts.unread)
+    looks: tuple[Callable[[], Iterable[Check]], ...] = (
+        lambda: host_checks(config, facts),
+        lambda: rival_checks(config, facts),
+        lambda: delivery_checks(config, policy.notification),
+        lambda: ledger_checks(config, policy),
+        lambda: journal_copy_check(config, policy, facts.now),
+    )
+    for look in looks:
+        try:
+            checks += look()
+        except PgdrError as error:
+            unread.append(error)  # one file that is damaged must not hide what all others say
+    checks += state_checks(unread)
     try:
         dated = record(config, "status", checks, facts.now)
         checks = [dated[check.key] for check in checks]
