@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _REMEDIES = {
@@ -28,6 +30,16 @@ def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
         text: its new content.
         mode: its mode.
     """
+    with drafted(path, text, mode) as settle:
+        settle()
+
+
+@contextmanager
+def drafted(path: Path, text: str, mode: int = 0o640) -> Iterator[Callable[[], None]]:
+    """Have a file's new content on the disk beside it for a block, which is given what puts it in its place.
+
+    So that a disk that is full is found out before something else is done that belongs to it.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
@@ -36,11 +48,29 @@ def write_atomically(path: Path, text: str, mode: int = 0o640) -> None:
             file.flush()
             os.fsync(file.fileno())
         adopt_owner(draft)
-        draft.replace(path)
-    except BaseException:
+        yield lambda: _settle(draft, path)
+    finally:
         draft.unlink(missing_ok=True)
-        raise
+
+
+def _settle(draft: Path, path: Path) -> None:
+    draft.replace(path)
     sync_directory(path.parent)
+
+
+def append_whole(path: Path, content: bytes, mode: int = 0o640) -> None:
+    """Add to the end of a file, or leave it as it was; durable when this returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "ab", buffering=0) as file:
+        size = os.fstat(descriptor).st_size
+        try:
+            written = 0
+            while written < len(content):
+                written += file.write(content[written:])
+            os.fsync(descriptor)
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def adopt_owner(path: Path) -> None:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from pgdr.chain import Entry, Head, canonical, fault, parse
 from pgdr.errors import BusyError, ConfigError, NotProvenError, OperationFailedError
-from pgdr.files import adopt_owner, remedy_of, sync_directory, write_atomically
+from pgdr.files import adopt_owner, append_whole, drafted, remedy_of, sync_directory
 from pgdr.redaction import is_secret_name, redact
 
 __all__ = ["Entry", "Journal", "Problem", "SecretRefusedError", "Verification"]
@@ -257,6 +257,7 @@ class Journal:
                 head = self._note(head, {"repaired": f"{self._head_path.name} was missing"})
         elif last is not None and last.seq == head.seq + 1 and fault(last.line().encode(), head) is None:
             head = Head(last.seq, last.hash)
+            self._extend(b"", head)  # else a second entry would be two ahead, and look like somebody else's
         if tail.torn_at is not None:
             self._set_torn_aside(tail)
             head = self._note(
@@ -305,17 +306,14 @@ class Journal:
         return entry
 
     def _extend(self, content: bytes, head: Head) -> None:
-        """Write whole lines at the end, and which entry is the last one now."""
+        """Write whole lines at the end, and which entry is the last one now: on a full disk neither of them."""
         new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            adopt_owner(self.path)
-            sync_directory(self.path.parent)
-        write_atomically(self._head_path, canonical({"seq": head.seq, "hash": head.hash}) + "\n")
+        with drafted(self._head_path, canonical({"seq": head.seq, "hash": head.hash}) + "\n") as settle:
+            append_whole(self.path, content)
+            if new:
+                adopt_owner(self.path)
+                sync_directory(self.path.parent)
+            settle()
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         try:

@@ -72,7 +72,13 @@ def create(config: HostConfig, name: str) -> RestorePoint:
         raise
     point = RestorePoint(name, datetime.now(UTC), row[0], row[1], row[2])
     details = {"name": name, "lsn": point.lsn, "timeline": point.timeline, "segment": point.segment}
-    journal.append(operation=OPERATION, result="ok", details=details)
+    try:
+        journal.append(operation=OPERATION, result="ok", details=details)
+    except ConfigError as error:
+        raise ConfigError(
+            f"restore point {name!r} is written; the journal does not say so: {error.message}",
+            remedy=f"{error.remedy}; this moment is --target-lsn {point.lsn}; for another one choose another name",
+        ) from error
     try:
         relationmap.refresh(config)
     except PgdrError as error:

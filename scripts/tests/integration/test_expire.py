@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pgdr.cli.main import main
-from pgdr.errors import ExitCode, RefusedError
+from pgdr.errors import ConfigError, ExitCode, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.pgbackrest.client import PgBackRest
@@ -76,6 +76,23 @@ def test_nothing_goes_while_nothing_is_verified(host: HostConfig, run: Run) -> N
         "builds on a kept copy",
     }
     assert PgBackRest(host).info(1).labels(1) == before
+
+
+def test_what_cannot_be_written_down_is_held_and_not_released(
+    host: HostConfig, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = _fulls(host)[1]
+
+    def full(*_: object, **__: object) -> None:
+        raise ConfigError("cannot write journal.jsonl: No space left on device", remedy="free space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", full)
+        code, text = run("hold", "add", label, "--reason", "litigation")
+        assert (code, f"{label} is held; the journal does not say so: cannot write" in text) == (ExitCode.CONFIG, True)
+        assert run("hold", "release", label, "--reason", "closed")[0] == ExitCode.CONFIG
+    assert [hold["label"] for hold in run("hold", "list", "--output", "json")[1]] == [label]
+    assert run("hold", "release", label, "--reason", "closed")[0] == 0
 
 
 def test_a_hold_needs_a_set_and_a_reason(host: HostConfig, run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,17 @@ def test_a_name_that_cannot_be_a_target_is_refused(
     assert message in err
     assert err.count("\n") == 1
     assert [entry.result for entry in Journal(host.journal_path).entries()] == ["refused"]
+
+
+def test_a_point_that_the_journal_cannot_take_is_said_with_its_place(
+    host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.journal_path.with_name(f".journal.head.{os.getpid()}.new").mkdir()  # as a full disk: there is no room for it
+    assert main(["--config", _file(host, tmp_path), "restore-point", "q1"]) == ExitCode.CONFIG
+    err = capfd.readouterr().err
+    assert "restore point 'q1' is written; the journal does not say so: cannot write" in err
+    assert re.search(r"this moment is --target-lsn [0-9A-F]+/[0-9A-F]+;", err)
+    assert not host.journal_path.exists()
 
 
 def test_a_name_is_used_once(host: HostConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

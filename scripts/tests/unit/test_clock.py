@@ -10,8 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab import tls
+from pgdr.cli.main import main
+from pgdr.errors import ExitCode
 from pgdr.health import Level
 from pgdr.hostconfig import HostConfig
 from pgdr.lookout import clock
@@ -76,3 +79,16 @@ def test_a_clock_that_is_off_is_named(
 def test_a_store_that_does_not_answer_says_nothing(host: HostConfig) -> None:
     host.pgbackrest_config.write_text(_CONFIG.format(port=1))
     assert list(clock.look(host)) == []
+
+
+def test_nothing_is_removed_by_age_while_the_clock_is_ahead(
+    host: HostConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: now() + timedelta(days=1))
+    (tmp_path / "host.yml").write_text(yaml.safe_dump(host.model_dump(mode="json")))
+    assert main(["--config", str(tmp_path / "host.yml"), "expire"]) == ExitCode.REFUSED
+    _out, err = capfd.readouterr()
+    assert "this host's clock is 24.0 h ahead of repository 2's" in err
+    assert "nothing was removed" in err
+    monkeypatch.setattr(clock, "now", lambda: now() - timedelta(days=1))
+    clock.require_not_ahead(host)  # too little is past its time then

@@ -18,6 +18,7 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.policy.load import load_policy
 from pgdr.policy.model import Policy
+from pgdr.proof.look import now
 from pgdr.report.collect import collect
 from pgdr.report.page import html
 from pgdr.status.history import read_history
@@ -180,14 +181,14 @@ def _later(**ago: float) -> datetime:
 def test_a_drill_that_never_ends_is_recorded_as_failed_once(host: HostConfig, policy: Policy) -> None:
     drillbook.begin(host, "20261124T020000Z", "dr1", datetime(2026, 11, 24, 2, tzinfo=UTC))
     assert drillbook.conclude_broken(host, policy, _later(minutes=50)) == []
-    assert read_history(host).failed == {}
+    assert read_history(host, now()).failed == {}
     patience = max(2 * policy.objectives.rto.seconds, 3600)
     [broken] = drillbook.conclude_broken(host, policy, _later(seconds=patience + 60))
     assert (broken.drill, broken.host) == ("20261124T020000Z", "dr1")
     assert drillbook.conclude_broken(host, policy, _later(days=1)) == []
     begun, ended = Journal(host.journal_path).entries()
     assert (begun.operation, ended.operation, ended.result) == ("drill-begin", "drill", "failed")
-    assert "the play failed or was broken off" in read_history(host).failed["drill"][1]
+    assert "the play failed or was broken off" in read_history(host, now()).failed["drill"][1]
     # In the trend and on the page, beside those that went well.
     drill = drilling.read_drill(json.dumps(_GOOD), "test")
     drilling.record(host, drill, drilling.judge(drill, policy))
@@ -196,7 +197,7 @@ def test_a_drill_that_never_ends_is_recorded_as_failed_once(host: HostConfig, po
     assert [one["result"] for one in document["trend"]] == ["failed", "ok"]
     assert [one["result"] for one in document["drills"]] == ["failed", "ok"]
     assert "has not ended within" in html(document)
-    assert "drill" not in read_history(host).failed
+    assert "drill" not in read_history(host, now()).failed
 
 
 def test_a_drill_that_ends_is_not_concluded(host: HostConfig, policy: Policy) -> None:
@@ -216,7 +217,7 @@ def test_one_that_was_broken_off_is_concluded_before_another_begins(host: HostCo
     drilling.record(host, drill, drilling.judge(drill, policy))
     told = [(one.operation, one.details["drill"], one.result) for one in Journal(host.journal_path).entries()]
     assert told[2:4] == [("drill", "killed", "failed"), ("drill-begin", "one", "ok")]
-    assert "drill" not in read_history(host).failed
+    assert "drill" not in read_history(host, now()).failed
     assert [one.drill for one in drillbook.unfinished(Journal(host.journal_path).entries())] == ["elsewhere"]
 
 

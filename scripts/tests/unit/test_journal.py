@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pgdr import files
 from pgdr.chain import GENESIS
 from pgdr.errors import ConfigError, OperationFailedError
 from pgdr.journal import Journal, SecretRefusedError
@@ -175,6 +177,46 @@ def test_a_crash_between_entry_and_head_is_no_damage(journal: Journal) -> None:
     journal.append(operation="last", result="ok")
     head.write_text(before)
     assert journal.verify().problem is None
+    assert journal.append(operation="next", result="ok").seq == 7
+    assert journal.verify().problem is None
+
+
+def test_a_disk_that_is_full_leaves_the_journal_as_it_was(journal: Journal) -> None:
+    """Its last block has room for an entry, and there is none for another head: three operations come to nothing."""
+    before = journal.path.read_bytes()
+    in_the_way = journal.path.with_name(f".journal.head.{os.getpid()}.new")
+    in_the_way.mkdir()
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="cannot write"):
+            journal.append(operation="on a full disk", result="ok")
+    in_the_way.rmdir()
+    assert (journal.path.read_bytes(), journal.verify().problem) == (before, None)
+    assert journal.append(operation="next", result="ok").seq == 6
+    assert journal.verify().problem is None
+
+
+def test_a_disk_that_fills_up_within_an_entry_leaves_nothing_of_it(journal: Journal) -> None:
+    before = journal.path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+    try:
+        with pytest.raises(ConfigError, match="File too large"):
+            journal.append(operation="on a full disk", result="ok")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (journal.path.read_bytes(), journal.verify().problem) == (before, None)
+
+
+def test_two_crashes_between_entry_and_head_are_no_damage(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_settle", killed)
+            with pytest.raises(KeyboardInterrupt):
+                journal.append(operation="killed", result="ok")
+        assert journal.verify().problem is None
     assert journal.append(operation="next", result="ok").seq == 7
     assert journal.verify().problem is None
 

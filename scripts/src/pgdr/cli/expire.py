@@ -29,16 +29,18 @@ def expire(
     """Remove backups that no rule keeps, each by name, in every repository, and archives on the volume.
 
     A backup goes only when a newer verified one reaches back as far as the policy promises; what a person holds
-    stays. Without a verified backup nothing goes.
+    stays. Without a verified backup nothing goes, nor while this host's clock is ahead of a store's (exit code 4).
 
     \b
     Examples:
       pgdr expire --plan
       pgdr expire --output json
     """
-    from pgdr.retention import expire as work  # noqa: PLC0415 - start-up time, see main
+    from pgdr.lookout.clock import require_not_ahead  # noqa: PLC0415 - start-up time, see main
+    from pgdr.retention import expire as work  # noqa: PLC0415
 
     host = invocation(context).host
+    require_not_ahead(host)
     results = work.expire(
         host, work.places_of(host, policy_of(policy)), plan_only=plan, wait=0 if plan else seconds_of(wait)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.options import POLICY, policy_of
 from pgdr.errors import ExitCode, PgdrError
+
+if TYPE_CHECKING:
+    from pgdr.hostconfig import HostConfig
+    from pgdr.status.report import Status
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -35,11 +39,9 @@ def watch(
     Example:
       pgdr watch
     """
-    from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
-    from pgdr import watch as work  # noqa: PLC0415
+    from pgdr import watch as work  # noqa: PLC0415 - start-up time, see main
     from pgdr.drillbook import conclude_broken  # noqa: PLC0415
     from pgdr.proof.look import now  # noqa: PLC0415
-    from pgdr.status.trend import remember  # noqa: PLC0415
 
     host, plan = invocation(context).host, policy_of(policy)
     try:
@@ -59,12 +61,31 @@ def watch(
         output.message(f"what was told cannot be kept: {result.unkept}")
     if result.ping_error:
         output.message(f"dead-man's switch: {result.ping_error}")
-    target = metrics or host.metrics_file
-    try:
-        if target is not None:
-            prometheus.write(found, target)
-    finally:
-        remember(host, found)
+    _keep(host, found, metrics or host.metrics_file, told=bool(result.unkept))
     if result.undelivered:
         output.error(f"{result.undelivered} messages could not be delivered (pgdr notify test)")
         raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _keep(host: HostConfig, found: Status, metrics: Path | None, *, told: bool) -> None:
+    """Keep the figures of a look: one that cannot be kept does not cost the other.
+
+    Args:
+        host: this host.
+        found: the look.
+        metrics: the file for Prometheus.
+        told: people were told already that nothing can be kept here.
+    """
+    from pgdr import metrics as prometheus  # noqa: PLC0415 - start-up time, see main
+    from pgdr.status.trend import remember  # noqa: PLC0415
+
+    try:
+        if metrics is not None:
+            prometheus.write(found, metrics)
+    finally:
+        try:
+            remember(host, found)
+        except PgdrError as error:
+            if not told:
+                raise
+            output.message(str(error))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from pgdr.errors import PgdrError
+from pgdr.errors import PgdrError, RefusedError
 from pgdr.health import Check, Level, green
 from pgdr.hostconfig import HostConfig
 from pgdr.lookout.kept import CLOCK, CLOCK_ENDANGERS, CLOCK_REMEDY
@@ -21,19 +21,13 @@ from pgdr.proof.usual import ago
 _TIMEOUT = 3.0
 #: Seconds; the date in an answer is whole seconds, and the answer may take some.
 _OFF = 60.0
+#: From here on S3 itself refuses requests.
+_REFUSED = 900.0
 
 
 def look(config: HostConfig) -> Iterator[Check]:
     """Compare the clocks; a store that does not answer says nothing here."""
-    try:
-        stores = [item for item in PgBackRest(config).repositories if item.type == "s3" and item.endpoint]
-    except PgdrError:
-        return
-    with ThreadPoolExecutor(max_workers=max(1, len(stores))) as pool:
-        answers = list(pool.map(_ahead, stores))
-    for item, ahead in zip(stores, answers, strict=True):
-        if ahead is None:
-            continue
+    for item, ahead in _asked(config):
         if abs(ahead) <= _OFF:
             yield green(CLOCK, "this host's clock and the repository's agree", item.key)
             continue
@@ -45,6 +39,31 @@ def look(config: HostConfig) -> Iterator[Check]:
             endangers=CLOCK_ENDANGERS,
             remedy=CLOCK_REMEDY,
         )
+
+
+def require_not_ahead(config: HostConfig) -> None:
+    """Refuse what removes by age where this host's clock is ahead: all would be past its time at once.
+
+    Raises:
+        RefusedError: a store says that it is earlier.
+    """
+    for item, ahead in _asked(config):
+        if -ahead > _REFUSED:
+            raise RefusedError(
+                f"this host's clock is {ago(-ahead)} ahead of repository {item.key}'s: what is past its time is not "
+                "known; nothing was removed",
+                remedy=CLOCK_REMEDY,
+            )
+
+
+def _asked(config: HostConfig) -> Iterator[tuple[ConfiguredRepository, float]]:
+    try:
+        stores = [item for item in PgBackRest(config).repositories if item.type == "s3" and item.endpoint]
+    except PgdrError:
+        return
+    with ThreadPoolExecutor(max_workers=max(1, len(stores))) as pool:
+        answers = list(pool.map(_ahead, stores))
+    yield from ((item, ahead) for item, ahead in zip(stores, answers, strict=True) if ahead is not None)
 
 
 def _ahead(item: ConfiguredRepository) -> float | None:

@@ -104,6 +104,17 @@ class Marks(State):
         self.sets.setdefault(repository, {})[label] = changed
         return changed
 
+    def until(self, moment: datetime) -> Marks:
+        """Without what is dated later: a clock was ahead then, and nobody knows how old that is."""
+
+        def past(mark: Mark) -> Mark:
+            later = {name: None for name in ("verified", "proven") if (getattr(mark, name) or moment) > moment}
+            return mark.model_copy(update=later) if later else mark
+
+        sets = {key: {label: past(mark) for label, mark in sets.items()} for key, sets in self.sets.items()}
+        archives = {label: past(mark) for label, mark in self.archives.items()}
+        return self.model_copy(update={"sets": sets, "archives": archives})
+
     def forget_all_but(self, repository: int, labels: Collection[str]) -> None:
         """Drop the marks of sets that a repository no longer holds."""
         known = self.sets.get(repository, {})

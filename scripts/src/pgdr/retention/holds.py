@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pgdr.errors import RefusedError
+from pgdr.errors import ConfigError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal, actor
 from pgdr.statefile import State, StateFile
@@ -59,6 +59,7 @@ def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str
 
     Raises:
         RefusedError: it is held already, or there is no reason.
+        ConfigError: it cannot be kept; the message says whether it is held all the same.
     """
     _require_reason("a hold", reason, "litigation 2026-17")
     made = Hold(label=label, place=place, reason=reason.strip(), person=actor(), at=at)
@@ -66,7 +67,12 @@ def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str
         if any(hold.label == label and hold.place in {"", place} for hold in state.holds):
             raise RefusedError(f"{label} is held already", remedy="see pgdr hold list")
         state.holds.append(made)
-    _record(config, "hold add", made)
+    try:
+        _record(config, "hold add", made)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{label} is held; the journal does not say so: {error.message}", remedy=error.remedy
+        ) from error
     return made
 
 
@@ -82,8 +88,8 @@ def release(config: HostConfig, label: str, reason: str) -> list[Hold]:
         if not released:
             raise RefusedError(f"{label} is not held", remedy="see pgdr hold list")
         state.holds = [hold for hold in state.holds if hold.label != label]
-    for hold in released:
-        _record(config, "hold release", hold, released_because=reason)
+        for hold in released:  # first: what cannot be written down is not released
+            _record(config, "hold release", hold, released_because=reason)
     return released
 
 

@@ -26,7 +26,7 @@ from pgdr.proof.look import Server, ask_server, now, page_checks, repository_che
 from pgdr.proof.marks import Marks, marks_file
 from pgdr.proof.wal import WHOLE
 from pgdr.retention.holds import Holds, holds_file
-from pgdr.status.history import History, read_history
+from pgdr.status.history import AHEAD, History, read_history
 from pgdr.status.recent import RecentWal, changed_files, known_file, look, remember_speed
 from pgdr.status.space import Disk, measure
 
@@ -119,11 +119,12 @@ def gather(config: HostConfig, policy: Policy, *, patient: bool = True) -> Facts
     # Asked before the repositories: a segment archived in between must not look like a claim without proof.
     server = ask_server(config)
     marks, no_marks = marks_file(config).read_or_say()
+    marks = marks.until(now() + AHEAD)
     findings, no_findings = findings_file(config).read_or_say()
     holds, no_holds = holds_file(config).read_or_say()
     with ThreadPoolExecutor() as pool:
         beat = pool.submit(_beat, config)
-        history = pool.submit(read_history, config)
+        history = pool.submit(read_history, config, now())
         clock = pool.submit(_clock)
         programs = [pool.submit(_program, config, name) for name in ("pg_dump", "pg_restore")]
         readers = pool.submit(standbys.ask, config)

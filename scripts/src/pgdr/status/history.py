@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pgdr.errors import PgdrError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 
+#: What clocks of one host differ by before and after they are set.
+AHEAD = timedelta(minutes=5)
 #: Name of a job in the schedule to the operation in the journal; backups are told apart by what was asked for.
 _JOBS = {
     "verify": "verify",
@@ -30,6 +32,7 @@ class History:
         failed: by job: when it last failed, and how, where that was later.
         gave_way: by job: when it gave way to another operation since it last ended well, by repository.
         problem: why the journal cannot be read.
+        ahead: the latest time of an entry that lies in the future: the clock was ahead, or was set back.
     """
 
     begun: datetime | None = None
@@ -37,10 +40,11 @@ class History:
     failed: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     gave_way: dict[str, dict[int, list[datetime]]] = field(default_factory=dict)
     problem: str = ""
+    ahead: datetime | None = None
 
 
-def read_history(config: HostConfig) -> History:
-    """Read the journal for the ends of jobs."""
+def read_history(config: HostConfig, now: datetime) -> History:
+    """Read the journal for the ends of jobs; what ended well in the future does not count, or none were ever late."""
     history = History()
     try:
         journal = Journal(config.journal_path)
@@ -54,6 +58,10 @@ def read_history(config: HostConfig) -> History:
             history.begun = history.begun or at
             if "rehearsed_on" in entry.details:
                 continue  # another host's: it proves as much, and is not what cron has to do here
+            if at > now + AHEAD:
+                history.ahead = max(at, history.ahead or at)
+                if entry.result == "ok":
+                    continue
             for job in _jobs_of(entry.operation, str(entry.details.get("requested", ""))):
                 if entry.result == "ok":
                     history.last_ok[job] = at

@@ -259,6 +259,15 @@ def _disks(facts: Facts) -> Iterator[Check]:
 
 
 def _clock(facts: Facts) -> Iterator[Check]:
+    if facts.history.ahead is not None:
+        yield Check(
+            "clock",
+            Level.AMBER,
+            f"the journal has entries of the future, up to {facts.history.ahead:%Y-%m-%d %H:%M} UTC: this host's clock "
+            "was ahead, or was set back; what was done then does not count as done",
+            endangers=CLOCK_ENDANGERS,
+            remedy=f"{CLOCK_REMEDY}; then pgdr backup full, pgdr verify",
+        )
     if facts.clock_synchronised is False:
         yield Check(
             "clock-sync",
