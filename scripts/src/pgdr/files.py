@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+#: Something else stands where a file is to be.
+NO_FILE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 _REMEDIES = {
     errno.ENOSPC: "free space on its disk, then run again",
     errno.EDQUOT: "free space within its quota, then run again",
     errno.EROFS: "its file system is read-only: dmesg says why; mount it writable, then run again",
     errno.EIO: "the disk fails: dmesg says which",
-    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.ELOOP), "something else stands in its place: move that away"),
+    **dict.fromkeys(NO_FILE, "something else stands in its place: move that away"),
 }
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgdr.errors import BusyError, ConfigError
-from pgdr.files import adopt_owner, remedy_of, write_atomically
+from pgdr.files import NO_FILE, adopt_owner, remedy_of, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -55,19 +55,20 @@ class StateFile(Generic[S]):
         try:
             return self._model.model_validate_json(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return self._model()
+            if not self.path.is_symlink():
+                return self._model()
+            problem = f"{self.path} is a link that leads nowhere"
         except OSError as error:
-            if self._cache:
-                _log.warning("cannot read %s: %s", self.path, error.strerror)
-                return self._model()
-            raise ConfigError(
-                f"cannot read {self.path}: {error.strerror}", remedy=remedy_of(error, "run as postgres")
-            ) from error
-        except (ValidationError, UnicodeDecodeError) as error:
-            if self._cache:
-                _log.warning("%s is not what pgdr wrote, and is made anew", self.path)
-                return self._model()
-            raise ConfigError(f"{self.path} is not what pgdr wrote", remedy=self._remedy) from error
+            if error.errno not in NO_FILE and not self._cache:
+                remedy = remedy_of(error, "run as postgres")
+                raise ConfigError(f"cannot read {self.path}: {error.strerror}", remedy=remedy) from error
+            problem = f"cannot read {self.path}: {error.strerror}"
+        except (ValidationError, UnicodeDecodeError):
+            problem = f"{self.path} is not what pgdr wrote"
+        if self._cache:
+            _log.warning("%s: it is made anew", problem)
+            return self._model()
+        raise ConfigError(problem, remedy=self._remedy)
 
     def read_or_say(self) -> tuple[S, ConfigError | None]:
         """Return what the file holds; where it cannot be read the defaults, and why: for a look that must not end."""

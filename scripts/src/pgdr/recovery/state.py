@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pgdr.errors import ConfigError
+from pgdr.files import NO_FILE, remedy_of, write_atomically
 from pgdr.recovery.model import RecoveryState
 
 _FILE = "state.json"
+_MOVE = "move it away; the restored files it speaks of stay where they are"
 
 
 class StateStore:
@@ -37,26 +38,28 @@ class StateStore:
         """
         try:
             text = self._path.read_text(encoding="utf-8")
+            return RecoveryState.model_validate_json(text)
         except FileNotFoundError:
             return None
-        try:
-            return RecoveryState.model_validate_json(text)
-        except ValidationError as error:
-            raise ConfigError(
-                f"{self._path} cannot be read: {error.errors()[0]['msg']}",
-                remedy="move it away; the restored files it speaks of stay where they are",
-            ) from error
+        except OSError as error:
+            remedy = _MOVE if error.errno in NO_FILE else remedy_of(error, "run as postgres")
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror}", remedy=remedy) from error
+        except (ValidationError, UnicodeDecodeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not UTF-8 text"
+            raise ConfigError(f"{self._path} cannot be read: {reason}", remedy=_MOVE) from error
 
     def save(self, state: RecoveryState) -> None:
-        """Replace the file in one step, so that a kill leaves the old or the new state, never half of one."""
-        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        # A name for each process: a play that is typed again plans while the recovery of the first one still works.
-        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("w", encoding="utf-8") as handle:
-            handle.write(state.model_dump_json(indent=2))
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(self._path)
+        """Replace the file in one step, so that a kill leaves the old or the new state, never half of one.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        try:
+            self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # Its draft has a name for each process: a play that is typed again plans while the first one's still works.
+            write_atomically(self._path, state.model_dump_json(indent=2))
+        except OSError as error:
+            raise ConfigError(f"cannot write {self._path}: {error.strerror}", remedy=remedy_of(error)) from error
 
     def archive(self, state: RecoveryState) -> Path:
         """Keep a finished or abandoned recovery's state under its operation's name and return the file."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pgdr.errors import ConfigError, OperationFailedError, RefusedError
-from pgdr.files import write_atomically
+from pgdr.files import remedy_of, write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.side.model import Place, SideState, place, root
 
@@ -54,9 +54,13 @@ def load(config: HostConfig, name: str) -> SideState | None:
         return SideState.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except OSError as error:
+        remedy = remedy_of(error, "run as postgres")
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not UTF-8 text"
         raise ConfigError(
-            f"{path} cannot be read: {error.errors()[0]['msg']}", remedy=f"remove it with: pgdr side stop {name}"
+            f"{path} cannot be read: {reason}", remedy=f"remove it with: pgdr side stop {name}"
         ) from error
 
 
@@ -79,20 +83,34 @@ def required(config: HostConfig, name: str) -> SideState:
 
 
 def save(config: HostConfig, state: SideState) -> None:
-    """Replace the state file in one step."""
+    """Replace the state file in one step.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     where = place(config, state.name)
-    where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The minute's job looks here, and not into the policy, for whether there is anything to remove.
-    note(config, state.name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(where.state, state.model_dump_json(indent=2), 0o600)
+    try:
+        where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The minute's job looks here, and not into the policy, for whether there is anything to remove.
+        note(config, state.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(where.state, state.model_dump_json(indent=2), 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write {where.state}: {error.strerror}", remedy=remedy_of(error)) from error
 
 
 def names(config: HostConfig) -> list[str]:
-    """Names of all instances, those without a readable state too."""
+    """Names of all instances, those without a readable state too.
+
+    Raises:
+        ConfigError: their folder cannot be read.
+    """
     try:
         return sorted(item.name for item in root(config).iterdir() if item.is_dir() and _NAME.fullmatch(item.name))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        remedy = remedy_of(error, "run as postgres")
+        raise ConfigError(f"cannot read {root(config)}: {error.strerror}", remedy=remedy) from error
 
 
 def states(config: HostConfig) -> Iterator[SideState]:

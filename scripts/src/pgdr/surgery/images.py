@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +25,15 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pgdr.errors import ConfigError, NotProvenError, RefusedError
-from pgdr.files import adopt_owner, sync_directory, write_atomically
+from pgdr.files import adopt_owner, remedy_of, sync_directory, write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.postgres.facts import server_facts
 from pgdr.surgery import numbering
 from pgdr.surgery.diff import REWRITTEN, WRITTEN, kinds
 from pgdr.surgery.staging import Stage
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 1
 _CHUNK = 1 << 20
@@ -105,10 +109,18 @@ def new_operation(config: HostConfig) -> tuple[str, Path]:
         adopt_owner(folder)
         sync_directory(base)
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {base}: {error.strerror}", remedy="run as postgres; see the role pgdr"
-        ) from error
+        raise ConfigError(f"cannot write {base}: {error.strerror}", remedy=remedy_of(error)) from error
     return name, folder
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say what a disk says in one line; the transaction is rolled back for it."""
+    try:
+        yield
+    except OSError as error:
+        remedy = f"{remedy_of(error)}; nothing was changed"
+        raise ConfigError(f"cannot write {path}: {error.strerror}", remedy=remedy) from error
 
 
 def save_table(connection: Connection[TupleRow], stage: Stage, folder: Path) -> TableImage:
@@ -143,6 +155,11 @@ def _after_names(stage: Stage) -> sql.Composed:
 
 
 def _save(connection: Connection[TupleRow], query: sql.Composed, path: Path) -> ImageFile:
+    with _written(path):
+        return _saved(connection, query, path)
+
+
+def _saved(connection: Connection[TupleRow], query: sql.Composed, path: Path) -> ImageFile:
     digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file, connection.cursor() as cursor:
@@ -165,8 +182,9 @@ def _save(connection: Connection[TupleRow], query: sql.Composed, path: Path) -> 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Make the image whole; from here on it counts if its transaction does."""
-    sync_directory(folder)
-    write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n", 0o600)
+    with _written(folder / "manifest.json"):
+        sync_directory(folder)
+        write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n", 0o600)
 
 
 def load_manifest(config: HostConfig, operation: str) -> tuple[Manifest, Path]:
@@ -220,7 +238,7 @@ class Operation:
     """An operation as a list shows it.
 
     Attributes:
-        manifest: what it was; ``None`` where it ended before it changed anything.
+        manifest: what it was; ``None`` where it ended before it changed anything, or is damaged.
         name: its id.
         state: ``committed``, ``aborted``, ``unfinished`` or ``unknown``.
     """
@@ -231,8 +249,11 @@ class Operation:
 
 
 def mark_committed(folder: Path) -> None:
-    """Note that the transaction was committed; a crash before this leaves the question to the server."""
-    write_atomically(folder / _COMMITTED, "", 0o600)
+    """Note that the transaction was committed; before a crash or on a full disk the question is left to the server."""
+    try:
+        write_atomically(folder / _COMMITTED, "", 0o600)
+    except OSError as error:
+        _log.warning("cannot write %s: %s", folder / _COMMITTED, error.strerror)
 
 
 def state_of(connection: Connection[TupleRow], manifest: Manifest, folder: Path) -> str:
@@ -267,8 +288,12 @@ def operations(config: HostConfig, connection: Connection[TupleRow]) -> list[Ope
     for folder in sorted(path for path in folder_of(config).glob("*") if path.is_dir()):
         try:
             manifest, _ = load_manifest(config, folder.name)
-        except (RefusedError, ConfigError):
+        except RefusedError:
             found.append(Operation(folder.name, None, "aborted"))
+            continue
+        except ConfigError:
+            # It may have committed: what it kept is all that an undo has, and no cleanup may take it.
+            found.append(Operation(folder.name, None, "unknown"))
             continue
         found.append(Operation(folder.name, manifest, state_of(connection, manifest, folder)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from scripts.tests.integration.bucket import BUCKET
 
 from pgdr.cli.main import main
 from pgdr.errors import ExitCode
+from pgdr.files import write_atomically
 from pgdr.journal import Journal
 from pgdr.locks import operation_lock
+from pgdr.surgery import images
 
 if TYPE_CHECKING:
     from scripts.tests.integration.surgery.conftest import Pair, PairFactory
@@ -93,6 +96,48 @@ def test_plan_consent_restore_and_undo(host: Host, capfd: pytest.CaptureFixture[
     assert pair.image() == damaged
     assert main(host.argv("tenant", "restore", "--undo", "../x", "--confirm", "../x")) == ExitCode.REFUSED
     assert host.results == [("tenant restore", "ok"), ("tenant restore undo", "ok")]
+
+
+def test_what_an_undo_needs_outlives_a_manifest_that_cannot_be_read(
+    host: Host, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.pair.run("delete from shop.lines")
+    assert main(host.restore("--confirm", "1", "--output", "json")) == 0
+    name = json.loads(capfd.readouterr().out)["operation"]
+    folder = host.pair.host.state_directory / "surgery" / name
+    manifest = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text("{]")
+    assert main(host.argv("cleanup", "--output", "json")) == 0
+    assert json.loads(capfd.readouterr().out)["leftovers"] == []
+    assert main(host.argv("tenant", "operations", "--output", "json")[:-2]) == 0
+    assert [(one["operation"], one["state"]) for one in json.loads(capfd.readouterr().out)] == [(name, "unknown")]
+    (folder / "manifest.json").write_text(manifest)
+    assert main(host.restore("--undo", name, "--confirm", name)) == 0
+
+
+def test_a_disk_that_is_full_rolls_back_or_leaves_the_answer_to_the_server(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair = host.pair
+    pair.run("delete from shop.lines")
+    damaged = pair.image()
+    for full in ("manifest.json", "committed"):
+
+        def write(path: Path, text: str, mode: int, full: str = full) -> None:
+            if path.name == full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_atomically(path, text, mode)
+
+        monkeypatch.setattr(images, "write_atomically", write)
+        code = main(host.restore("--confirm", "1"))
+        err = capfd.readouterr().err
+        if full == "manifest.json":
+            assert (code, pair.image()) == (ExitCode.CONFIG, damaged)
+            assert "No space left on device (free space on its disk, then run again; nothing was changed)" in err
+        else:
+            assert (code, pair.image() == damaged) == (0, False)
+    assert main(host.argv("tenant", "operations", "--output", "json")[:-2]) == 0
+    assert sorted(one["state"] for one in json.loads(capfd.readouterr().out)) == ["aborted", "committed"]
 
 
 def test_a_damaged_image_is_not_believed(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
