@@ -300,6 +300,22 @@ def test_a_bucket_that_is_away_is_amber_then_red_and_made_up_for(host: Machine, 
     assert (level, "the journal was not compared with its copy for 2.0 h" in text) == ("amber", True)
 
 
+def test_a_journal_that_was_edited_is_named_also_while_the_bucket_is_away(host: Machine, aws: None) -> None:
+    host.work("ok", "ok")
+    code, said = host.command("verify")  # moto: there is no such bucket
+    assert (code, "entries, unbroken" in said) == (ExitCode.REFUSED, True)
+    host.config.journal_path.write_text(host.config.journal_path.read_text().replace('"ok"', '"no"', 1))
+    code, said = host.command("verify")
+    assert (code, "line 1: entry 1 was edited" in said) == (ExitCode.NOT_PROVEN, True)
+
+
+def test_a_journal_whose_name_was_mistyped_is_not_an_unbroken_one(host: Machine, tmp_path: Path) -> None:
+    missing = tmp_path / "journal-of-the-lost-hots.jsonl"
+    for command in (["verify"], ["list"], ["show", "1"]):
+        code, said = host.run("journal", *command, "--file", str(missing))
+        assert (code, "there is no such file" in said) == (ExitCode.CONFIG, True)
+
+
 def test_an_operation_copies_its_own_entry_and_never_fails_for_it(host: Machine, s3: Any, aws: None) -> None:
     append = ("journal", "append-internal", "--operation", "site", "--result", "ok")
     assert host.run(*append)[0] == 0

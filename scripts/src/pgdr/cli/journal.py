@@ -14,7 +14,7 @@ from pgdr.cli import output
 from pgdr.cli.context import invocation
 from pgdr.cli.options import POLICY, policy_of
 from pgdr.cli.output import OutputFormat
-from pgdr.errors import ConfigError, NotProvenError, RefusedError
+from pgdr.errors import ConfigError, NotProvenError, PgdrError, RefusedError
 
 if TYPE_CHECKING:
     from pgdr.journal import Journal
@@ -31,8 +31,12 @@ _File = Annotated[
 def _journal(context: typer.Context, path: Path | None) -> Journal:
     from pgdr.journal import Journal  # noqa: PLC0415 - start-up time, see main
 
-    # A copy can be read where there is no host configuration.
-    return Journal(path if path is not None else invocation(context).host.journal_path)
+    if path is None:
+        return Journal(invocation(context).host.journal_path)
+    # A copy can be read where there is no host configuration. A name that was mistyped is no journal that is empty.
+    if not path.exists():
+        raise ConfigError(f"cannot read {path}: there is no such file", remedy="pgdr journal copies, then fetch --to")
+    return Journal(path)
 
 
 @app.command("list")
@@ -101,8 +105,12 @@ def verify(
     """
     journal = _journal(context, file)
     found = journal.verify()
-    copy = None if local or file is not None else _copy(context, policy, needed=False)
-    compared = copy.compare(thorough=True) if copy is not None else None
+    copy, compared, unasked = None, None, None
+    try:
+        copy = None if local or file is not None else _copy(context, policy, needed=False)
+        compared = copy.compare(thorough=True) if copy is not None else None
+    except PgdrError as error:
+        unasked = error  # what stands here is said first: it may be broken, bucket or not
     problem = found.problem if compared is None or compared.problem is None else compared.problem
     place = copy.place if copy is not None else ""
     if output_format is OutputFormat.JSON:
@@ -118,6 +126,8 @@ def verify(
             remedy=f"{problem.line - 1} entries before it are good; who was on this host? "
             "pgdr journal fetch brings back what the bucket has",
         )
+    if unasked is not None:
+        raise unasked
 
 
 def _amount(compared: Compared) -> str:
@@ -173,7 +183,8 @@ def fetch(
 
     \b
     Examples:
-      pgdr journal fetch --to /tmp/was.jsonl      look at it first: diff /tmp/was.jsonl /var/lib/pgdr/journal.jsonl
+      pgdr journal fetch --to /tmp/was.jsonl
+      diff /tmp/was.jsonl /var/lib/pgdr/journal.jsonl
       pgdr journal fetch
       pgdr journal fetch 0f3c9a1be2d45c77 --to old-host.jsonl
     """
