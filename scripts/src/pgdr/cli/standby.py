@@ -76,15 +76,17 @@ def fence(
     context: typer.Context,
     plan: _PLAN = False,
     confirm: _CONFIRM = "",
+    patience: Annotated[int, typer.Option(min=1, help="Seconds until a server that does not react is killed.")] = 30,
     wait: _WAIT = 0,
     output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """On the primary: stop it cleanly, archive all WAL that it has, and keep it from starting again.
 
-    A clean stop waits until every standby that streams has all, its last record included. Then no ordinary start gets
-    through, neither systemd's after a reboot nor a person's: PostgreSQL's log names the reason. With --output json it
-    writes what the standby must know (pgdr standby promote --handover). Typed again, it says the same again.
-    pgdr standby unfence takes it back, as long as no standby was promoted.
+    A clean stop waits until every standby that streams has all, its last record included. A server that hangs is killed
+    with all its processes, and what it has committed is archived from its WAL. Then no ordinary start gets through,
+    neither systemd's after a reboot nor a person's: PostgreSQL's log names the reason. With --output json it writes
+    what the standby must know (pgdr standby promote --handover). Typed again, it says the same again. pgdr standby
+    unfence takes it back, as long as no standby was promoted.
 
     Example: pgdr standby fence --confirm erp-prod --output json > handover.json
     """
@@ -97,7 +99,7 @@ def fence(
         end = primary_end(host)
     else:
         _require_consent(host, confirm, "stop this primary for good")
-        end = work(host, PgBackRest(host), wait=wait, told=output.message)
+        end = work(host, PgBackRest(host), wait=wait, told=output.message, patience=patience)
     if output_format is OutputFormat.JSON:
         output.json_result(end.model_dump(mode="json"))
         return
@@ -114,6 +116,8 @@ def fence(
 def unfence(context: typer.Context, confirm: _CONFIRM = "") -> None:
     """On a fenced primary: let it start again. Refused where a repository holds the timeline of a promoted standby.
 
+    The fence archived its last WAL segment before that was full, so it begins a timeline of its own; standbys follow.
+
     Example: pgdr standby unfence --confirm erp-prod
     """
     from pgdr.pgbackrest.client import PgBackRest  # noqa: PLC0415 - start-up time, see main
@@ -121,8 +125,10 @@ def unfence(context: typer.Context, confirm: _CONFIRM = "") -> None:
 
     host = invocation(context).host
     _require_consent(host, confirm, "let this primary start again")
-    work(host, PgBackRest(host))
+    branches = work(host, PgBackRest(host))
     output.result(f"{host.cluster_name} may start again: systemctl start {host.service_unit}")
+    if branches:
+        output.result("it begins a new timeline: its last WAL segment is archived as it was. Then: pgdr backup full")
 
 
 @app.command()

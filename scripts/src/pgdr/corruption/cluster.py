@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgdr import process
 from pgdr.corruption.model import Damage
 from pgdr.corruption.standin import identity
 from pgdr.corruption.wal import done_marker, is_archived, segment_fault, whole_copies
@@ -20,6 +19,7 @@ from pgdr.journal import Journal
 from pgdr.pgbackrest.client import PgBackRest
 from pgdr.postgres.connection import connected
 from pgdr.recovery.ground import server_process
+from pgdr.recovery.halt import halt
 from pgdr.recovery.model import RecoveryState, Stage
 from pgdr.recovery.plan import Options, make_plan
 from pgdr.recovery.run import Recovery, require_idle
@@ -31,7 +31,6 @@ FINISH = (
     "ansible-playbook playbooks/dr-restore.yml -e recovery_hosts=THIS_HOST -e restore_repository={}: "
     "it opens the cluster, checks and protects it"
 )
-_STOP_SECONDS = "600"
 _ARCHIVED_SECONDS = 60.0
 _POLL = 0.5
 
@@ -66,7 +65,7 @@ def restore(config: HostConfig, client: PgBackRest, repository: int, processes: 
     store = _store(config)
     state = unfinished(config)
     if state is None:
-        stop(config, told)
+        halt(config.data_directory, told)
         bring_wal_home(config, client, repository, told)
         old = store.load()
         if old is not None:
@@ -78,34 +77,6 @@ def restore(config: HostConfig, client: PgBackRest, repository: int, processes: 
     facts = {"recovery": state.plan.operation, "target": state.plan.target.text, "for": "corruption cure"}
     journal.append(operation="recover run", result="started", details=facts)
     return recovery.run(processes)
-
-
-def stop(config: HostConfig, told: Told) -> None:
-    """Stop the server, gently if it can; its last checkpoint may need what is damaged.
-
-    Raises:
-        OperationFailedError: it does not stop.
-    """
-    for mode in ("fast", "immediate"):
-        if server_process(config.data_directory) is None:
-            return
-        told(f"stopping the server ({mode})")
-        argv = [
-            config.program("pg_ctl"),
-            "stop",
-            "-D",
-            str(config.data_directory),
-            "-m",
-            mode,
-            "-w",
-            "-t",
-            _STOP_SECONDS,
-        ]
-        process.run(argv, allowed=lambda _: True)
-    if server_process(config.data_directory) is not None:
-        raise OperationFailedError(
-            "the server does not stop", remedy=f"systemctl stop {config.service_unit}, run again"
-        )
 
 
 def bring_wal_home(config: HostConfig, client: PgBackRest, repository: int, told: Told) -> list[str]:

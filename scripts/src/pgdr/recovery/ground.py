@@ -71,11 +71,19 @@ def server_process(data_directory: Path) -> int | None:
     """
     try:
         pid = int((data_directory / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 1)[0]
     except (OSError, ValueError):
         return None
+    return pid if is_server(pid) else None
+
+
+def is_server(pid: int) -> bool:
+    """Tell whether a process is PostgreSQL's: a server, or one of its children."""
+    try:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 1)[0]
+    except OSError:
+        return False
     # A running server calls itself by its path, its children "postgres: what they do".
-    return pid if program.split(b":", 1)[0].rsplit(b"/", 1)[-1] in _SERVER_PROGRAMS else None
+    return program.split(b":", 1)[0].rsplit(b"/", 1)[-1] in _SERVER_PROGRAMS
 
 
 def process_lives(pid: int | None, program: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from pgdr.pgbackrest.client import PgBackRest
 from pgdr.postgres.connection import Connection, TupleRow, connected
 from pgdr.postgres.facts import one, server_facts
 from pgdr.recovery.lsn import format_lsn
+from pgdr.standby.fetch import fetch_command
 from pgdr.standby.look import Standing, look
 from pgdr.standby.plan import PromotionPlan, Wish, left_at, size
 from pgdr.surgery.records import Record, recorded
@@ -182,14 +182,8 @@ def _replay(
         time.sleep(_POLL)
 
 
-def _fetch_command(client: PgBackRest) -> str:
-    """Not the wrapper of a recovery: a repository that fails would end this server, and here the LSN is compared."""
-    argv = client.command("--no-archive-async", "archive-get")
-    return f'{shlex.join(argv).replace("%", "%%")} %f "%p"'
-
-
 def _fetch_from_archive(client: PgBackRest, connection: Connection[TupleRow]) -> None:
-    connection.execute(sql.SQL("alter system set restore_command = {}").format(sql.Literal(_fetch_command(client))))
+    connection.execute(sql.SQL("alter system set restore_command = {}").format(sql.Literal(fetch_command(client))))
     connection.execute("select pg_reload_conf()")
 
 
@@ -200,7 +194,7 @@ def _settle(config: HostConfig, client: PgBackRest) -> None:
     """
     with connected(config, "postgres", application_name="pgdr standby") as connection:
         connection.execute("checkpoint")
-        if one(connection, "select current_setting('restore_command')")[0] == _fetch_command(client):
+        if one(connection, "select current_setting('restore_command')")[0] == fetch_command(client):
             connection.execute("alter system reset restore_command")
         delay = "select setting = '0' and sourcefile like '%postgresql.auto.conf' from pg_settings where name = "
         if one(connection, f"{delay}'recovery_min_apply_delay'")[0]:
