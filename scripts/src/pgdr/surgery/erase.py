@@ -19,7 +19,7 @@ from pgdr.surgery.catalog import read_schema
 from pgdr.surgery.conflicts import Ground, prepare
 from pgdr.surgery.diff import Mode
 from pgdr.surgery.drift import StagedColumn
-from pgdr.surgery.forgotten import erased_in, values
+from pgdr.surgery.forgotten import erased_in, sequences_left, values
 from pgdr.surgery.ledger import DONE, INTENDED, WITHDRAWN, Ledger
 from pgdr.surgery.model import quoted
 from pgdr.surgery.operation import Outcome
@@ -101,10 +101,21 @@ def _erase(
                 predicate(ownership),
                 (transaction, images.cluster_now(live)),
                 outcome.changed,
+                _sealed(live, ownership, tenant, request.tenancy, ledger),
             )
     if number:
         ledger.conclude(number, DONE)
     return plan, outcome
+
+
+def _sealed(
+    live: Connection[TupleRow], ownership: Ownership, tenant: str, tenancy: Tenancy, ledger: Ledger
+) -> list[str]:
+    """What finds the tenant's sequences again though neither they nor the ledger say whose they are."""
+    replacing = tenancy.model_copy(
+        update={"sequences": tuple(one for one in tenancy.sequences if one.other_characters is not None)}
+    )
+    return [ledger.sequence(place) for place in numbering.names(replacing, canonical(live, ownership, tenant))]
 
 
 def _plan(
@@ -231,6 +242,8 @@ def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Repl
             for tenant, number in _standing(live, request, ledger).items():
                 plan, _ = _erase(live, request, tenant, ledger, record=False, plan_only=plan_only)
                 removed[number] = plan.changes
+            for number in _sequences(live, request, ledger, plan_only=plan_only):
+                removed.setdefault(number, 0)
             left = {} if plan_only else _standing(live, request, ledger)
         except psycopg.Error as error:
             raise apply.in_words(error, request.lock_timeout) from error
@@ -241,3 +254,14 @@ def replay(request: Request, ledger: Ledger, *, plan_only: bool = False) -> Repl
 
 def _standing(live: Connection[TupleRow], request: Request, ledger: Ledger) -> dict[str, int]:
     return erased_in(live, resolve(read_schema(live, request.schemas), request.tenancy), request.tenancy, ledger)
+
+
+def _sequences(live: Connection[TupleRow], request: Request, ledger: Ledger, *, plan_only: bool) -> list[int]:
+    """Remove sequences of which the ledger alone knows that they were an erased tenant's; returns whose erasures."""
+    with live.transaction():
+        ownership = resolve(read_schema(live, request.schemas), request.tenancy)
+        found = sequences_left(live, ownership, request.tenancy, ledger)
+        if found and not plan_only:
+            operation.begin(live, request.lock_timeout, alone=True)
+            numbering.remove(live, list(found))
+    return list(found.values())

@@ -16,9 +16,11 @@ from pgdr.postgres.connection import Connection, TupleRow
 from pgdr.surgery import numbering
 from pgdr.surgery.ledger import DONE, INTENDED, Ledger
 from pgdr.surgery.model import Schema, Table
-from pgdr.surgery.scope import TenantScope, canonical
+from pgdr.surgery.scope import TenantScope, canonical, main_column
 from pgdr.surgery.tenancy import Owned, Ownership, resolve
 
+_UNKNOWN = "the ledger has an erasure that was begun and never confirmed, and its subject is here"
+_DECIDE = "decide with pgdr erasures settle; do not open the service before"
 _ADDRESS = sql.SQL("t.tableoid as tab, t.ctid as tid")
 
 
@@ -74,13 +76,36 @@ def erased_in(
     for tenant in _tenants(connection, ownership, tenancy):
         subject = ledger.subject(tenant)
         if subject in open_ones and subject not in done:
-            raise NotProvenError(
-                "the ledger has an erasure that was begun and never confirmed, and its subject is here",
-                remedy="decide with pgdr erasures settle; do not open the service before",
-            )
+            raise NotProvenError(_UNKNOWN, remedy=_DECIDE)
         if subject in done:
             found[tenant] = done[subject]
     return found
+
+
+def sequences_left(
+    connection: Connection[TupleRow], ownership: Ownership, tenancy: Tenancy, ledger: Ledger
+) -> dict[tuple[str, str], int]:
+    """Sequences of erased tenants whose names do not say so, and the numbers of the erasures.
+
+    They come back alone where a restored schema has them and the tenant's rows are in another. A name that a tenant of
+    today would have too is that one's.
+
+    Raises:
+        NotProvenError: the ledger is damaged, or an erasure's outcome is unknown.
+    """
+    there = numbering.unnamed(connection, tenancy)
+    erasures = ledger.erasures() if there else []
+    done = {name: one.number for one in erasures if one.state == DONE for name in one.sequences}
+    open_ones = {name for one in erasures if one.state == INTENDED for name in one.sequences}
+    found = {place: sealed for place in there if (sealed := ledger.sequence(place)) in done.keys() | open_ones}
+    if found:
+        living = {
+            place for tenant in values(connection, main_column(ownership)) for place in numbering.names(tenancy, tenant)
+        }
+        found = {place: sealed for place, sealed in found.items() if place not in living}
+    if any(sealed not in done for sealed in found.values()):
+        raise NotProvenError(_UNKNOWN, remedy=_DECIDE)
+    return {place: done[sealed] for place, sealed in found.items()}
 
 
 def _tenants(connection: Connection[TupleRow], ownership: Ownership, tenancy: Tenancy) -> list[str]:

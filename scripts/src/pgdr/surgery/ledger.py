@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,6 +50,7 @@ class Erasure:
         transaction: its transaction, and the cluster (system identifier and timeline) that it ran in.
         rows: how many rows went.
         sealed_with: which key made the subject; says nothing about the key.
+        sequences: keyed hashes of the names of sequences that do not say whose they are.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Erasure:
     transaction: tuple[str, str]
     rows: int
     sealed_with: str = ""
+    sequences: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -87,6 +90,14 @@ class Ledger:
             NotProvenError: the key is missing, or it is not the one that the ledger was written with.
         """
         return _hash(self._verified_key(), tenant)
+
+    def sequence(self, place: tuple[str, str]) -> str:
+        """The keyed hash of a sequence's schema and name.
+
+        Raises:
+            NotProvenError: the key is missing, or it is not the one that the ledger was written with.
+        """
+        return _hash(self._verified_key(), "\n".join(("\nsequence", *place)))
 
     def _verified_key(self) -> bytes:
         if self._known_key is None:
@@ -165,7 +176,9 @@ class Ledger:
             raise ConfigError(f"cannot write {self._key_path}: {error.strerror}", remedy="run as postgres") from error
         return key
 
-    def intend(self, subject: str, predicate: str, transaction: tuple[str, str], rows: int) -> int:
+    def intend(
+        self, subject: str, predicate: str, transaction: tuple[str, str], rows: int, sequences: Sequence[str] = ()
+    ) -> int:
         """Write down what is about to be committed, and return the entry's number."""
         entry = self._append(
             INTENDED,
@@ -176,6 +189,7 @@ class Ledger:
                 "cluster": transaction[1],
                 "rows": rows,
                 "sealed_with": _seal(self._verified_key()),
+                **({"sequences": list(sequences)} if sequences else {}),
             },
         )
         return entry.seq
@@ -227,6 +241,7 @@ class Ledger:
                     (str(details["transaction"]), str(details["cluster"])),
                     int(details["rows"]),
                     str(details.get("sealed_with", "")),
+                    tuple(details.get("sequences", ())),
                 )
             elif entry.result in {DONE, WITHDRAWN} and details.get("erasure") in found:
                 old = found[details["erasure"]]

@@ -138,6 +138,16 @@ def tenants_named(connection: Connection[TupleRow], tenancy: Tenancy) -> set[str
     }
 
 
+def unnamed(connection: Connection[TupleRow], tenancy: Tenancy) -> list[tuple[str, str]]:
+    """Sequences of tenants whose names do not say of which: the pattern replaces characters of the id."""
+    replacing = [one for one in tenancy.sequences if one.other_characters is not None]
+    return [
+        (schema, name)
+        for schema, name, feeds in _named(connection, tenancy)
+        if not feeds and any(one.schema_ == schema and one.tenant_of(name) is not None for one in replacing)
+    ]
+
+
 def of_others(connection: Connection[TupleRow], tenancy: Tenancy, tenant: str) -> set[tuple[str, str]]:
     """Sequences of all tenants but one. One that feeds a column is a table's, whatever its name."""
     mine = set(names(tenancy, tenant))
@@ -263,12 +273,18 @@ def hold(live: Connection[TupleRow], changes: Iterable[Change]) -> None:
             )
 
 
+def remove(live: Connection[TupleRow], places: Collection[tuple[str, str]]) -> None:
+    """Let sequences go, as part of the transaction."""
+    for place in places:
+        live.execute(sql.SQL("drop sequence {}").format(sql.Identifier(*place)))
+
+
 def carry_out(live: Connection[TupleRow], changes: Iterable[Change]) -> tuple[str, ...]:
     """Do it, as part of the transaction; returns the names."""
     done = []
     for change in changes:
         if change.after is None:
-            live.execute(sql.SQL("drop sequence {}").format(change.identifier))
+            remove(live, [(change.schema_name, change.name)])
         else:
             if change.before is None:
                 make(live, change.identifier, change.after)

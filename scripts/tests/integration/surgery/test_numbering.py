@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from pgdr.errors import BusyError, ConfigError, OperationFailedError, RefusedError
+from pgdr.errors import BusyError, ConfigError, NotProvenError, OperationFailedError, RefusedError
 from pgdr.policy.tenancy import Tenancy
 from pgdr.surgery import erase, export, images, move, undo
 from pgdr.surgery.ledger import Ledger
@@ -203,6 +203,47 @@ def test_an_erasure_removes_the_tenants_sequence_and_no_other(pair: Pair) -> Non
     assert erase.replay(request, ledger).removed == {1: 0}
     assert pair.value("select to_regclass('shop.invoice_no_1')") is None
     assert erase.replay(request, ledger).removed == {}
+
+
+def test_a_sequence_that_comes_back_alone_is_found_though_its_name_does_not_say_whose_it_was(
+    new_pair: PairFactory,
+) -> None:
+    """A schema was restored in which only the numbers are, the tenant's rows are in another."""
+    pair = new_pair(
+        "create schema s; create schema n; create table s.tenants (id text primary key);"
+        "insert into s.tenants values ('a-b'), ('c-d'), ('e-f');"
+        'create sequence n."no""_a_b"; create sequence n."no""_c_d"; create sequence n."no""_x_y"',
+        sequences=[{"schema": "n", "name": 'no"_{tenant}', "other_characters": "_"}],
+        tables=[{"schema": "s", "table": "tenants", "column": "id"}],
+    )
+    request, ledger = erase.Request(pair.host, pair.tenancy, pair.live), Ledger(pair.host)
+    erase.erase_tenant(request, "a-b", ledger, plan_only=False)
+    erase.erase_tenant(request, "e-f", ledger, plan_only=False)
+    assert "a_b" not in ledger.path.read_text()
+    sequences = "select relname::text from pg_class where relkind = 'S' order by 1"
+    kept = [('no"_c_d',), ('no"_x_y',)]
+    assert pair.rows(sequences) == kept
+    pair.run('create sequence n."no""_a_b"; create sequence n."no""_e_f"; insert into s.tenants values (\'e_f\')')
+    assert erase.replay(request, Ledger(pair.host), plan_only=True).removed == {1: 0}
+    assert len(pair.rows(sequences)) == 4
+    assert erase.replay(request, Ledger(pair.host)).removed == {1: 0}
+    # That of "e_f", who came since, has the same name as that of "e-f" had.
+    assert pair.rows(sequences) == [*kept[:1], ('no"_e_f',), *kept[1:]]
+    assert erase.replay(request, Ledger(pair.host)).removed == {}
+
+
+def test_a_sequence_of_an_erasure_that_nobody_confirmed_stops_a_replay(new_pair: PairFactory) -> None:
+    pair = new_pair(
+        "create schema s; create table s.tenants (id text primary key); create sequence s.no_a_b",
+        sequences=[{"schema": "s", "name": "no_{tenant}", "other_characters": "_"}],
+        tables=[{"schema": "s", "table": "tenants", "column": "id"}],
+    )
+    ledger = Ledger(pair.host)
+    sealed = [ledger.sequence(("s", "no_a_b"))]
+    ledger.intend(ledger.subject("a-b"), "s.tenants.id", ("1", "a cluster that is no more"), 0, sealed)
+    with pytest.raises(NotProvenError, match="begun and never confirmed"):
+        erase.replay(erase.Request(pair.host, pair.tenancy, pair.live), ledger)
+    assert pair.value("select count(*) from pg_class where relkind = 'S'") == 1
 
 
 def test_a_sequence_that_is_not_one_tenants_alone_stops_an_erasure(new_pair: PairFactory, shop: str) -> None:
