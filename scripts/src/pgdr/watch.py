@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pgdr.errors import ConfigError, PgdrError
@@ -16,7 +17,7 @@ from pgdr.notify import channels
 from pgdr.notify.channels import Attempt, delivery_file
 from pgdr.notify.delivery import Alerts, Told, alerts_file
 from pgdr.notify.message import Event, Message, digest, failure, findings, recovery
-from pgdr.policy.model import Notification, Policy
+from pgdr.policy.model import Policy
 from pgdr.proof.findings import findings_file
 from pgdr.proof.look import now as present
 from pgdr.proof.usual import ago
@@ -90,24 +91,25 @@ def watch(config: HostConfig, policy: Policy, found: Status) -> Watched:
     """
     result = Watched()
     now, cluster = found.facts.now, policy.cluster.name
+    say = partial(channels.send, config, policy.notification, now=now, failed={})
     dead_man = policy.notification.dead_man
     try:
         # Tried before anybody is told: a full disk must neither silence people nor tell them each thing with each look.
         with alerts_file(config).change():
             pass
-        _send_waiting(config, policy.notification, now, result)
+        _send_waiting(config, say, result)
     except ConfigError as error:
         result.unkept = str(error)
         message = findings(cluster, result.unkept, [check for check in found.checks if check.level is not Level.GREEN])
-        result.sent.append((message, channels.send(config, policy.notification, message, now)))
+        result.sent.append((message, say(message)))
         result.ping_error = channels.ping(config, dead_man.secret_name) if dead_man else ""
         return result
     with alerts_file(config).change() as alerts:
         for message in _changes(cluster, {check.key: check for check in found.checks}, alerts, now):
-            result.sent.append((message, channels.send(config, policy.notification, message, now)))
+            result.sent.append((message, say(message)))
         if _due(alerts.digest_at, _DIGEST_EVERY, now):
             message = digest(cluster, found.level, list(_digest_lines(found)))
-            result.sent.append((message, channels.send(config, policy.notification, message, now)))
+            result.sent.append((message, say(message)))
             alerts.digest_at = now
         if dead_man is not None:
             result.ping_error = channels.ping(config, dead_man.secret_name)
@@ -136,7 +138,7 @@ def _changes(cluster: str, checks: dict[str, Check], alerts: Alerts, now: dateti
             yield recovery(cluster, key, known.message, known.since, now)
 
 
-def _send_waiting(config: HostConfig, notification: Notification, now: datetime, result: Watched) -> None:
+def _send_waiting(config: HostConfig, say: Callable[[Message], list[Attempt]], result: Watched) -> None:
     if not delivery_file(config).read().waiting:
         return
     with delivery_file(config).change() as state:
@@ -144,7 +146,7 @@ def _send_waiting(config: HostConfig, notification: Notification, now: datetime,
     for number, item in enumerate(waiting):
         late = f"{item.body}\n(first tried {item.at:%Y-%m-%d %H:%M} UTC)"
         message = Message(Event(item.event), item.title, late, item.level)
-        attempts = channels.send(config, notification, message, now)
+        attempts = say(message)
         result.sent.append((message, attempts))
         if attempts and not attempts[-1].delivered:
             with delivery_file(config).change() as state:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ from pgdr.errors import ExitCode
 from pgdr.health import Check, Level
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
+from pgdr.notify import channels
 from pgdr.notify.delivery import Told, alerts_file
 from pgdr.proof.findings import record
 from pgdr.recovery.model import Reached, Stage
@@ -45,6 +47,9 @@ class Receiver:
     port: int = 0
     got: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
+    dripping: set[str] = field(default_factory=set)
+    over: threading.Event = field(default_factory=threading.Event)
+    asked: list[str] = field(default_factory=list)
 
     def titles(self, channel: str = "") -> list[str]:
         return [body["title"] for path, body in self.got if channel in path and body]
@@ -58,6 +63,15 @@ def receiver() -> Iterator[Receiver]:
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
+            state.asked.append(self.path)
+            if any(word in self.path for word in state.dripping):
+                self.send_response(200)
+                self.send_header("Content-Length", "1000000")
+                self.end_headers()
+                with suppress(OSError):
+                    while not state.over.wait(0.05):
+                        self.wfile.write(b"x")
+                return
             refused = any(word in self.path for word in state.refused)
             if not refused:
                 state.got.append((self.path, body))
@@ -74,6 +88,7 @@ def receiver() -> Iterator[Receiver]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield state
+    state.over.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -277,6 +292,18 @@ def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_from_hearing(ground: Gr
     receiver.got.clear()
     assert ground.run("watch") == 0
     assert receiver.titles() == []
+
+
+def test_a_channel_that_never_comes_to_an_end_holds_nobody_up(
+    ground: Ground, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(channels, "_PATIENCE", 1.0)
+    receiver.dripping = {"first", "alive"}
+    assert ground.run("watch") == ExitCode.FAILED  # the digest has no other channel
+    assert "AMBER erp-lab: proven-archive" in receiver.titles("second")
+    assert [path.split("/")[1] for path in receiver.asked].count("first") == 1
+    assert "no answer within 1 s" in capfd.readouterr().err
+    assert alerts_file(ground.host).read().ping_error == ""  # it answered: nobody waits for the end of what it says
 
 
 def test_secrets_that_cannot_be_used_are_a_finding(

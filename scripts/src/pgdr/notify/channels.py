@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Thread
 from typing import Any
 
 import yaml
@@ -28,6 +29,7 @@ from pgdr.redaction import REDACTED, redact
 from pgdr.statefile import State, StateFile
 
 _PING_TIMEOUT = 10.0
+_PATIENCE = 20.0
 _log = logging.getLogger(__name__)
 
 
@@ -104,14 +106,28 @@ def read_secrets(config: HostConfig) -> dict[str, str]:
     return {str(name): str(url) for name, url in content.items()}
 
 
-def send(config: HostConfig, notification: Notification, message: Message, now: datetime) -> list[Attempt]:
+def send(
+    config: HostConfig,
+    notification: Notification,
+    message: Message,
+    now: datetime,
+    *,
+    failed: dict[str, str] | None = None,
+) -> list[Attempt]:
     """Send a message through the first channel that takes it; keep it where none does.
 
     Neither secrets that cannot be read nor a disk that is full end it: the one is how a channel failed, and what cannot
     be kept was said all the same.
+
+    Args:
+        config: this host.
+        notification: its channels.
+        message: the message.
+        now: the present.
+        failed: channels that took no earlier message of the same look, and why: not tried again, and added to.
     """
     wanted = [channel for channel in notification.channels if str(message.event) in channel.events]
-    attempts = _attempts(config, wanted, message)
+    attempts = _attempts(config, wanted, message, {} if failed is None else failed)
     try:
         _keep(config, message, attempts, now)
     except ConfigError as error:
@@ -119,16 +135,21 @@ def send(config: HostConfig, notification: Notification, message: Message, now: 
     return attempts
 
 
-def _attempts(config: HostConfig, wanted: Sequence[Channel], message: Message) -> list[Attempt]:
+def _attempts(config: HostConfig, wanted: Sequence[Channel], message: Message, failed: dict[str, str]) -> list[Attempt]:
     attempts: list[Attempt] = []
     try:
         secrets = read_secrets(config) if wanted else {}
     except ConfigError as error:
         return [Attempt(channel.name, delivered=False, error=str(error)) for channel in wanted]
     for channel in wanted:
-        attempts.append(try_channel(channel, secrets, message))
-        if attempts[-1].delivered:
+        known = failed.get(channel.name)
+        attempt = (
+            Attempt(channel.name, delivered=False, error=known) if known else try_channel(channel, secrets, message)
+        )
+        attempts.append(attempt)
+        if attempt.delivered:
             break
+        failed[channel.name] = attempt.error
     return attempts
 
 
@@ -162,7 +183,21 @@ def record(config: HostConfig, attempts: list[Attempt], now: datetime) -> None:
 
 
 def try_channel(channel: Channel, secrets: Mapping[str, str], message: Message) -> Attempt:
-    """Give a message to one channel."""
+    """Give a message to one channel, which has so long to take it.
+
+    Apprise waits so long for the next byte only: a service that sends one now and then would hold a look up for ever.
+    """
+    answers: list[Attempt] = []
+    # Not one that is waited for when the process ends.
+    caller = Thread(target=lambda: answers.append(_try_channel(channel, secrets, message)), daemon=True)
+    caller.start()
+    caller.join(_PATIENCE)
+    return (
+        answers[0] if answers else Attempt(channel.name, delivered=False, error=f"no answer within {_PATIENCE:.0f} s")
+    )
+
+
+def _try_channel(channel: Channel, secrets: Mapping[str, str], message: Message) -> Attempt:
     import apprise  # noqa: PLC0415 - start-up time
 
     url = secrets.get(channel.secret_name)

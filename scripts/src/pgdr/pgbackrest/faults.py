@@ -152,7 +152,7 @@ FAULTS: dict[int, Fault] = {
         "file-missing",
         _REFUSED,
         "a file of the repository is missing",
-        "create the stanza first; if it exists, check path and bucket",
+        "is its disk mounted? check path and bucket; where there never was a stanza, create the stanza first",
     ),
     56: Fault("db-connect", _UNREACHABLE, "the database did not answer", "start the cluster"),
     57: Fault("db-query", _FAILED, "a query failed", _READ_LOG),

@@ -34,10 +34,12 @@ STATUS_MEANING: dict[int, str] = {
     STATUS_OTHER: "the repository could not be read",
 }
 
+# At three in the morning a disk that is not mounted is likelier than a repository that never was one.
+_LOST = "is its disk mounted? check path, bucket and the stanza's name; only a new repository needs stanza-create"
 _REMEDY = {
-    STATUS_NO_STANZA: "check the stanza's name, path and bucket, or create the stanza",
+    STATUS_NO_STANZA: _LOST,
     STATUS_NO_BACKUP: "take a full backup",
-    3: "check path and bucket, or create the stanza",
+    3: _LOST,
     6: "choose one that pgdr info lists",
 }
 

@@ -93,6 +93,8 @@ def test_a_stanza_that_does_not_exist() -> None:
     error = parse("[]", "erp").status.as_error("info")
     assert isinstance(error, RefusedError)
     assert "does not exist" in error.message
+    # A disk that is not mounted looks like that: a new stanza below its mount point would be the wrong cure.
+    assert error.remedy.startswith("is its disk mounted? ")
     assert Status(code=2).as_error("info").remedy == "take a full backup"
     assert parse('[{"name":"other","status":{"code":0}}]', "erp").status.code == STATUS_NO_STANZA
 
