@@ -7,8 +7,10 @@ checksum errors. Nothing is expired here: ``pgdr expire`` does that, and only wh
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -233,6 +235,7 @@ class _Work:
     def _proven(self, target: ConfiguredRepository, times: dict[str, float]) -> RepositoryBackup:
         """Back up to one repository and prove from its own index that a new, undamaged set is there."""
         key = target.key
+        _require_writable(target)
         before = self._readable(key).labels(key)
         began = time.monotonic()
         warned = self._engine_backup(key)
@@ -329,6 +332,24 @@ def _chosen(client: PgBackRest, repository: int | None) -> tuple[ConfiguredRepos
         keys = ", ".join(str(item.key) for item in configured)
         raise RefusedError(f"repository {repository} is not configured", remedy=f"configured: {keys}")
     return chosen
+
+
+def _require_writable(target: ConfiguredRepository) -> None:
+    """Refuse a repository on a disk that is read-only.
+
+    pgBackRest waits for WAL to arrive there until its time is up, and the other repository has no new backup meanwhile.
+
+    Raises:
+        RefusedError: it is.
+    """
+    if target.type != "posix":
+        return
+    with suppress(OSError):  # one that is missing says so itself
+        if os.statvfs(target.path).f_flag & os.ST_RDONLY:
+            raise RefusedError(
+                f"backup to repository {target.key}: {target.path} is on a file system that is read-only",
+                remedy="dmesg says why; mount it writable, then run again",
+            )
 
 
 def _require_primary(config: HostConfig) -> None:

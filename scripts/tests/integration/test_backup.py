@@ -261,6 +261,25 @@ def test_only_configured_repositories(host: HostConfig) -> None:
     assert _entries(host) == [("refused", None)]
 
 
+def test_a_disk_that_is_read_only_does_not_hold_up_the_other_repository(
+    site: Site, host: HostConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.statvfs
+
+    def mounted(path: str | Path) -> os.statvfs_result:
+        found = list(real(path))
+        if str(path) == str(site.folder / "repo1"):
+            found[8] |= os.ST_RDONLY
+        return os.statvfs_result(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", mounted)
+        report = back_up(host, "incr")
+    assert [item.exit_code for item in report.repositories] == [ExitCode.REFUSED, ExitCode.OK]
+    assert "repo1 is on a file system that is read-only (dmesg says why" in report.repositories[0].message
+    assert _entries(host) == [("refused", 1), ("ok", 2)]
+
+
 def test_a_journal_that_cannot_be_written_does_not_stop_a_backup(host: HostConfig) -> None:
     host.journal_path.mkdir()
     report = back_up(host, "incr", repository=2)
