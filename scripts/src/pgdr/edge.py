@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from pgdr.errors import ExitCode, PgdrError
+from pgdr.files import DISK, remedy_of
 
 # What click ends with at Ctrl-C: 128 and the signal's number, as shells say it.
 _INTERRUPTED = 130
@@ -34,11 +35,21 @@ def exit_code(command: Callable[..., object], argv: list[str] | None, *, name: s
         return int(error.exit_code)
     except SystemExit as end:
         return _own_code(end, say)
+    except OSError as error:
+        if error.errno not in DISK:
+            return _bug()
+        what = f"{error.filename or 'a file'} could not be written: {error.strerror}"
+        say(f"{what} ({remedy_of(error)})")
+        return int(ExitCode.FAILED)
     except Exception:  # noqa: BLE001 - the last line of defence: a bug ends with a traceback and its own code
-        traceback.print_exc(file=sys.stderr)
-        sys.stderr.write("this is a bug: please report it with the lines above\n")
-        return int(ExitCode.BUG)
+        return _bug()
     return int(ExitCode.OK)
+
+
+def _bug() -> int:
+    traceback.print_exc(file=sys.stderr)
+    sys.stderr.write("this is a bug: please report it with the lines above\n")
+    return int(ExitCode.BUG)
 
 
 def _own_code(end: SystemExit, say: Callable[[str], None]) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: Something else stands where a file is to be.
 NO_FILE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
+#: A disk is full, read-only or failing: nobody's bug, wherever it shows.
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _REMEDIES = {
     errno.ENOSPC: "free space on its disk, then run again",
     errno.EDQUOT: "free space within its quota, then run again",
@@ -51,6 +53,9 @@ def drafted(path: Path, text: str, mode: int = 0o640) -> Iterator[Callable[[], N
             os.fsync(file.fileno())
         adopt_owner(draft)
         yield lambda: _settle(draft, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails names no file
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
@@ -70,7 +75,8 @@ def append_whole(path: Path, content: bytes, mode: int = 0o640) -> None:
             while written < len(content):
                 written += file.write(content[written:])
             os.fsync(descriptor)
-        except OSError:
+        except OSError as error:
+            error.filename = error.filename or str(path)
             file.truncate(size)
             raise
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from scripts.tests.unit.recovery.test_state import make_state
 
-from pgdr.errors import BusyError, ConfigError
+from pgdr.edge import exit_code
+from pgdr.errors import BusyError, ConfigError, ExitCode
+from pgdr.files import write_atomically
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal
 from pgdr.lookout.kept import far_file
@@ -107,3 +111,24 @@ def test_a_state_that_has_no_room_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "side").write_text("")
     with pytest.raises(ConfigError, match="cannot read"):
         store.names(host)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, ExitCode.FAILED), (errno.EPERM, ExitCode.BUG)])
+def test_a_full_disk_is_no_bug_wherever_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, code: ExitCode
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def work(**_: object) -> None:
+        monkeypatch.setattr(os, "fsync", broken)
+        write_atomically(tmp_path / "rehearsal.json", "{}")
+
+    said: list[str] = []
+    assert exit_code(work, [], name="pgdr", say=said.append) == code
+    monkeypatch.undo()
+    bug = "this is a bug" in capfd.readouterr().err
+    assert (bug, list(tmp_path.iterdir())) == (code is ExitCode.BUG, [])
+    if not bug:
+        text = f"{tmp_path / 'rehearsal.json'} could not be written: No space left on device"
+        assert said == [f"{text} (free space on its disk, then run again)"]

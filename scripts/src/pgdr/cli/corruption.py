@@ -81,6 +81,15 @@ def examine(
     options = _options(database, heapallindexed, install_extensions, server_log, jobs, pages=pages)
     folder = Evidence(evidence, host) if evidence is not None else None
     findings = work(host, PgBackRest(host), options, evidence=folder, told=progress()).findings
+    if output_format is OutputFormat.JSON:
+        output.json_result({**findings.document(), "evidence": str(evidence) if evidence is not None else None})
+    else:
+        show_findings(findings, host)
+        if evidence is not None:
+            output.result(f"evidence is in {evidence}")
+        if not findings.clean:
+            output.result("cure it: pgdr corruption cure --plan")
+    # Shown first: a disk that fails may not take it, and the same disk is why somebody asks.
     Journal(host.journal_path, host.cluster_name).append(
         operation="corruption examine",
         result="ok" if findings.clean else "not proven",
@@ -90,14 +99,6 @@ def examine(
             **({"evidence": str(evidence)} if evidence is not None else {}),
         },
     )
-    if output_format is OutputFormat.JSON:
-        output.json_result({**findings.document(), "evidence": str(evidence) if evidence is not None else None})
-    else:
-        show_findings(findings, host)
-        if evidence is not None:
-            output.result(f"evidence is in {evidence}")
-        if not findings.clean:
-            output.result("cure it: pgdr corruption cure --plan")
     if not findings.clean:
         raise typer.Exit(int(ExitCode.NOT_PROVEN))
 
