@@ -38,8 +38,7 @@ def exit_code(command: Callable[..., object], argv: list[str] | None, *, name: s
     except OSError as error:
         if error.errno not in DISK:
             return _bug()
-        what = f"{error.filename or 'a file'} could not be written: {error.strerror}"
-        say(f"{what} ({remedy_of(error)})")
+        say(f"{error.filename or 'a file'}: {error.strerror} ({remedy_of(error)})")
         return int(ExitCode.FAILED)
     except Exception:  # noqa: BLE001 - the last line of defence: a bug ends with a traceback and its own code
         return _bug()

@@ -130,5 +130,5 @@ def test_a_full_disk_is_no_bug_wherever_it_shows(
     bug = "this is a bug" in capfd.readouterr().err
     assert (bug, list(tmp_path.iterdir())) == (code is ExitCode.BUG, [])
     if not bug:
-        text = f"{tmp_path / 'rehearsal.json'} could not be written: No space left on device"
-        assert said == [f"{text} (free space on its disk, then run again)"]
+        text = f"{tmp_path / 'rehearsal.json'}: No space left on device (free space on its disk, then run again)"
+        assert said == [text]
