@@ -172,7 +172,7 @@ class _Work:
         self.supervisor = Supervisor()
         self.client = PgBackRest(config, self._supervised)
         self.recorded_failure = False
-        self._journal = Journal(config.journal_path, config.cluster_name)
+        self._journal = Journal.of(config)
         self._journal_error = ""
         self._deadline = deadline
         self._repository: int | None = None

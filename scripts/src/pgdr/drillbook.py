@@ -109,4 +109,4 @@ def _conclude(config: HostConfig, begun: Begun, reason: str, findings: Iterable[
 
 
 def _journal(config: HostConfig) -> Journal:
-    return Journal(config.journal_path, config.cluster_name)
+    return Journal.of(config)

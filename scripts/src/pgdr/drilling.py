@@ -193,7 +193,7 @@ def record(config: HostConfig, drill: Drill, verdict: Verdict) -> int:
         "findings": verdict.findings,
         "message": "; ".join(f"{i.name}: {i.detail}" for i in verdict.items if i.answer is Answer.MISSED),
     }
-    entry = Journal(config.journal_path, config.cluster_name).append(
+    entry = Journal.of(config).append(
         operation=OPERATION,
         result="ok" if verdict.passed else "not proven",
         details=details,

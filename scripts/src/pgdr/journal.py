@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from pgdr.chain import Entry, Head, canonical, fault, parse
 from pgdr.errors import BusyError, ConfigError, NotProvenError, OperationFailedError
 from pgdr.files import adopt_owner, append_whole, drafted, remedy_of, sync_directory
+from pgdr.hostconfig import HostConfig
 from pgdr.redaction import is_secret_name, redact
 
 __all__ = ["Entry", "Journal", "Problem", "SecretRefusedError", "Verification"]
@@ -89,6 +90,11 @@ class Journal:
         self._head_path = path.with_name(path.stem + ".head")
         self._torn_path = path.with_name(path.name + ".torn")
         self._lock_path = path.with_name(path.stem + ".lock")
+
+    @classmethod
+    def of(cls, config: HostConfig) -> Self:
+        """The journal of a host."""
+        return cls(config.journal_path, config.cluster_name)
 
     def append(
         self,

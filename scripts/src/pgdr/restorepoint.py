@@ -55,7 +55,7 @@ def create(config: HostConfig, name: str) -> RestorePoint:
         RefusedError: the name cannot be a target or is taken, or the server is a standby.
         UnreachableError: the server does not answer.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     try:
         _require_usable(name)
         _require_new(name, known(config))
@@ -95,7 +95,7 @@ def known(config: HostConfig) -> list[RestorePoint]:
     if not config.journal_path.exists():
         return []
     found = []
-    for entry in Journal(config.journal_path, config.cluster_name).entries():
+    for entry in Journal.of(config).entries():
         if entry.operation != OPERATION or entry.result != "ok":
             continue
         try:

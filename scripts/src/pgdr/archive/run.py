@@ -126,7 +126,7 @@ def make_archive(
     """
     local = archives_of(policy).local
     work = _Archive(config, policy, LocalStore(Path(local.path)), jobs or os.cpu_count() or 1, on_progress)
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     try:
         with Supervisor(), operation_lock(config, "archive", scope=ARCHIVES, wait=wait, on_wait=on_wait):
             report = work.run(timedelta(seconds=local.retention.seconds), held)

@@ -35,7 +35,7 @@ def upload(
     Raises:
         PgdrError: one could not be copied; those before it are.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     done: list[Uploaded] = []
     with Supervisor(), operation_lock(config, "upload archives", scope=ARCHIVES):
         for archive in archives:
@@ -62,7 +62,7 @@ def copy_offsite(config: HostConfig, cloud: Cloud) -> tuple[str, list[str]]:
     Raises:
         PgdrError: one could not be copied; run again to go on.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     began = time.monotonic()
     try:
         with Supervisor(), operation_lock(config, "offsite copy", scope=ARCHIVES, wait=_OFFSITE_WAIT):
@@ -91,7 +91,7 @@ def fetch(
     Raises:
         PgdrError: it is not readable yet, damaged, or the bucket does not answer.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     began = time.monotonic()
     details = {"archive": archive.label, "bucket": cloud.bucket.name, "slot": archive.slot}
     try:

@@ -60,7 +60,7 @@ def verify(
         NotProvenError: it is damaged; it is not marked verified any more.
         BusyError: another operation works on the archives.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     began = time.monotonic()
     workers = jobs or os.cpu_count() or 1
     try:

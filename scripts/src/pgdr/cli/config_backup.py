@@ -59,7 +59,7 @@ def config_backup(
         expired = work.expire(root, retention, datetime.now(UTC))
     if written is not None:
         details = {"copy": written.label, "files": len(items), "changed_lines": len(changes), "expired": expired}
-        Journal(host.journal_path, host.cluster_name).append(operation="config-backup", result="ok", details=details)
+        Journal.of(host).append(operation="config-backup", result="ok", details=details)
     document = {
         "label": written.label if written else None,
         "path": str(written.path) if written else None,

@@ -90,7 +90,7 @@ def examine(
         if not findings.clean:
             output.result("cure it: pgdr corruption cure --plan")
     # Shown first: a disk that fails may not take it, and the same disk is why somebody asks.
-    Journal(host.journal_path, host.cluster_name).append(
+    Journal.of(host).append(
         operation="corruption examine",
         result="ok" if findings.clean else "not proven",
         details={

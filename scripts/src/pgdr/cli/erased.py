@@ -51,7 +51,7 @@ def erasures(host: HostConfig, policy: Path | None) -> Erasures | None:
     def keep(database: str) -> int:
         found = erase.replay(erase.Request(host, tenancy, database), ledger)
         details = {"database": database, "removed": {str(number): rows for number, rows in found.removed.items()}}
-        Journal(host.journal_path, host.cluster_name).append(operation="erasures replay", result="ok", details=details)
+        Journal.of(host).append(operation="erasures replay", result="ok", details=details)
         for number, rows in found.removed.items():
             output.message(f"erasure {number}: {rows} rows came back with the past and were removed again")
         return sum(found.removed.values())

@@ -32,7 +32,7 @@ def _journal(context: typer.Context, path: Path | None) -> Journal:
     from pgdr.journal import Journal  # noqa: PLC0415 - start-up time, see main
 
     if path is None:
-        return Journal(invocation(context).host.journal_path)
+        return Journal.of(invocation(context).host)
     # A copy can be read where there is no host configuration. A name that was mistyped is no journal that is empty.
     if not path.exists():
         raise ConfigError(f"cannot read {path}: there is no such file", remedy="pgdr journal copies, then fetch --to")
@@ -271,9 +271,7 @@ def append_internal(
         content = json.loads(details)
         if not isinstance(content, dict):
             raise TypeError("not an object")  # noqa: TRY301 - one way out for all that is wrong with it
-        entry = Journal(host.journal_path, host.cluster_name).append(
-            operation=operation, result=outcome, details=content
-        )
+        entry = Journal.of(host).append(operation=operation, result=outcome, details=content)
     except SecretRefusedError as error:
         raise RefusedError(str(error)) from error
     except (ValueError, TypeError) as error:

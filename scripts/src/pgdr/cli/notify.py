@@ -59,7 +59,7 @@ def send_test(context: typer.Context, policy: POLICY = None, output_format: FORM
         )
     # Shown first: on a full disk it cannot be kept, and somebody waits to know whether they would hear of that.
     channels.record(host, told, now())
-    Journal(host.journal_path, host.cluster_name).append(
+    Journal.of(host).append(
         operation="notify test",
         result="failed" if failed else "ok",
         details={attempt.channel: attempt.error or "delivered" for attempt in attempts},

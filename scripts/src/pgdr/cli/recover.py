@@ -45,8 +45,7 @@ def _store(context: typer.Context) -> StateStore:
 def _journal(context: typer.Context) -> Journal:
     from pgdr.journal import Journal  # noqa: PLC0415
 
-    host = invocation(context).host
-    return Journal(host.journal_path, host.cluster_name)
+    return Journal.of(invocation(context).host)
 
 
 @app.command()

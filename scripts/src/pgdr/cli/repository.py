@@ -60,7 +60,7 @@ def examine(
     from pgdr.tamper.examine import examine as work  # noqa: PLC0415
 
     host = invocation(context).host
-    journal = Journal(host.journal_path, host.cluster_name)
+    journal = Journal.of(host)
     after = parse_time(since, what="--since") if since else _last_rebuild(journal, repo)
     if after is not None:
         output.message(f"looking at what was done after {after:{_TIME}}")

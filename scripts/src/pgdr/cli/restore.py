@@ -79,7 +79,7 @@ def operation(
     from pgdr.locks import operation_lock  # noqa: PLC0415
     from pgdr.supervise import Supervisor  # noqa: PLC0415
 
-    journal = Journal(host.journal_path, host.cluster_name)
+    journal = Journal.of(host)
     with Supervisor(), operation_lock(host, name, wait=seconds_of(wait), on_wait=waiting):
         journal.append(operation=name, result="started", details=details)
         try:

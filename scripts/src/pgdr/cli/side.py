@@ -31,7 +31,7 @@ _Format = Annotated[OutputFormat, typer.Option("--output", help="table for peopl
 def _journal(host: HostConfig) -> Journal:
     from pgdr.journal import Journal  # noqa: PLC0415 - start-up time, see main
 
-    return Journal(host.journal_path, host.cluster_name)
+    return Journal.of(host)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def when(
         limit=max(limit, before) if limit else 0,
         jobs=jobs or min(os.cpu_count() or 1, _MOST_JOBS),
     )
-    journal = Journal(host.journal_path, host.cluster_name)
+    journal = Journal.of(host)
     facts = {
         "tables": list(question.tables),
         "kinds": sorted(question.kinds),

@@ -61,7 +61,7 @@ def restore(config: HostConfig, client: PgBackRest, repository: int, processes: 
     Raises:
         PgdrError: it failed; a rerun goes on, and what stood there is kept under another name.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     store = _store(config)
     state = unfinished(config)
     if state is None:

@@ -336,7 +336,7 @@ def _cure_cluster(
     told: Told,
 ) -> Cured:
     """Not under the lock of operations: the recovery takes it itself."""
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     try:
         state = cluster.restore(config, client, wish.repository, options.jobs, told)
         after = examine(config, client, options, told=told).findings

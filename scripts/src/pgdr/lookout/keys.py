@@ -140,6 +140,4 @@ def _note(config: HostConfig, what: str, before: Known | None, now: datetime) ->
     if before is None:
         return
     days = (now - before.since).days
-    Journal(config.journal_path, config.cluster_name).append(
-        operation="key changed", result="ok", details={"key": what, "days_in_use": days}
-    )
+    Journal.of(config).append(operation="key changed", result="ok", details={"key": what, "days_in_use": days})

@@ -163,7 +163,7 @@ def _keep(config: HostConfig, report: VerifyReport) -> None:
 
 
 def _record(config: HostConfig, report: VerifyReport) -> None:
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     for item in report.repositories:
         code = exit_code(item.checks)
         journal.append(

@@ -209,7 +209,7 @@ def keep(config: HostConfig, state: Rehearsal, *, host: str = "") -> None:
     record(config, LOOK, findings(state), at, keep=True)
     first = next((part for part in state.parts if part.part is not Part.ARCHIVE), None)
     failed = [f"{part.what}: {part.message}" for part in state.parts if part.exit_code is not ExitCode.OK]
-    Journal(config.journal_path, config.cluster_name).append(
+    Journal.of(config).append(
         operation="rehearse",
         result=state.result,
         details={

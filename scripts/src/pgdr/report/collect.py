@@ -39,7 +39,7 @@ def collect(
         ConfigError: the journal cannot be read.
         OperationFailedError: a line of the journal is not an entry.
     """
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     verification = journal.verify()
     begin, end = datetime.combine(first, time(), UTC), datetime.combine(last + timedelta(days=1), time(), UTC)
     entries = [] if verification.problem else list(journal.entries())

@@ -123,9 +123,7 @@ def clean(config: HostConfig, store: LocalStore | None, *, only_plan: bool) -> l
             _remove(config, store, item)
     if found:
         names = [f"{item.kind} {item.name}" for item in found]
-        Journal(config.journal_path, config.cluster_name).append(
-            operation="cleanup", result="ok", details={"removed": names}
-        )
+        Journal.of(config).append(operation="cleanup", result="ok", details={"removed": names})
     return found
 
 
@@ -140,7 +138,7 @@ def drop_kept(config: HostConfig, name: str) -> Leftover:
         if item is None:
             raise RefusedError(f"no restore has kept anything called {name}", remedy="see pgdr cleanup --plan")
         _remove(config, None, item)
-    Journal(config.journal_path, config.cluster_name).append(
+    Journal.of(config).append(
         operation="cleanup", result="ok", details={"dropped": f"{item.kind} {item.name}", "it": item.what}
     )
     return item

@@ -101,7 +101,7 @@ def _remember(config: HostConfig, place: Place, plan: Plan) -> None:
 
 def _record(config: HostConfig, result: Expired, seconds: float) -> None:
     plan = result.plan
-    Journal(config.journal_path, config.cluster_name).append(
+    Journal.of(config).append(
         operation="expire",
         result="ok" if result.exit_code is ExitCode.OK else "failed",
         details={

@@ -99,6 +99,4 @@ def _require_reason(what: str, reason: str, example: str) -> None:
 
 
 def _record(config: HostConfig, operation: str, hold: Hold, **more: str) -> None:
-    Journal(config.journal_path, config.cluster_name).append(
-        operation=operation, result="ok", details={**hold.model_dump(mode="json"), **more}
-    )
+    Journal.of(config).append(operation=operation, result="ok", details={**hold.model_dump(mode="json"), **more})

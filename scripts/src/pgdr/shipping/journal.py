@@ -96,7 +96,7 @@ class JournalCopy:
     def __init__(self, config: HostConfig, hosts: ChainCopy) -> None:
         self._config = config
         self._hosts = hosts
-        self._journal = Journal(config.journal_path, config.cluster_name)
+        self._journal = Journal.of(config)
         self._machine = machine()
 
     @property

@@ -148,7 +148,7 @@ def stop(config: HostConfig, name: str, *, why: str = "stop") -> int:
     details: dict[str, object] = {"name": name, "why": why, "bytes": size}
     if state is not None:
         details |= {"side": state.plan.operation, "target": state.plan.target.text, "stage": str(state.stage)}
-    Journal(config.journal_path, config.cluster_name).append(operation="side stop", result="ok", details=details)
+    Journal.of(config).append(operation="side stop", result="ok", details=details)
     return size
 
 

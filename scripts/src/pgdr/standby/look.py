@@ -118,7 +118,7 @@ def examine_standby(
     """
     found = standing(config)
     findings = examine(config, client, options, told=told).findings
-    Journal(config.journal_path, config.cluster_name).append(
+    Journal.of(config).append(
         operation=EXAMINED,
         result="ok" if findings.clean else "not proven",
         details={
@@ -169,7 +169,7 @@ def examined_on(config: HostConfig, facts: ServerFacts) -> int | None:
 
 def _last_examination(config: HostConfig, facts: ServerFacts) -> Entry | None:
     last = None
-    for entry in Journal(config.journal_path, config.cluster_name).entries():
+    for entry in Journal.of(config).entries():
         if entry.operation == EXAMINED and entry.details.get("system_identifier") == facts.system_identifier:
             last = entry
     return last

@@ -47,7 +47,7 @@ def read_history(config: HostConfig, now: datetime) -> History:
     """Read the journal for the ends of jobs; what ended well in the future does not count, or none were ever late."""
     history = History()
     try:
-        journal = Journal(config.journal_path)
+        journal = Journal.of(config)
         verification, entries = journal.read()
         broken = verification.problem
         if broken is not None:

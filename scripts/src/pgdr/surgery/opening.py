@@ -141,7 +141,7 @@ def kept_check(config: HostConfig, state: RecoveryState, *, fatal: bool) -> Chec
     promoted = max((phase.started_at for phase in state.phases if phase.name == "promote"), default=None)
     replays = [
         entry.details
-        for entry in Journal(config.journal_path).entries()
+        for entry in Journal.of(config).entries()
         if (entry.operation, entry.result, entry.details.get("before")) == ("erasures replay", "ok", "opening")
         and promoted is not None
         and datetime.fromisoformat(entry.at) >= promoted

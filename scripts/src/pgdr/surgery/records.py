@@ -50,7 +50,7 @@ def recorded(
         PgdrError: what the operation raised.
     """
     record = Record(dict(details))
-    journal = Journal(config.journal_path, config.cluster_name)
+    journal = Journal.of(config)
     began = time.monotonic()
     result = "interrupted"
     try:
