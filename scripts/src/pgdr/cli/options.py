@@ -34,6 +34,14 @@ WAIT = Annotated[
     str, typer.Option(callback=_checked, help="How long to wait for another operation to end: 90m, 2h, 0s.")
 ]
 JOBS = Annotated[int | None, typer.Option(min=1, max=64, help="How much is done at once; default: one a processor.")]
+# What a recovery and a side instance are brought to, and from what.
+BACKUP_SET = Annotated[str, typer.Option("--set", help="Backup set; without it the newest that fits.")]
+TARGET_TIME = Annotated[str, typer.Option(help="As it was at this time, with its offset: 2026-11-24 14:30:00+01:00.")]
+TARGET_LSN = Annotated[str, typer.Option(help="At this position in WAL, such as 16/B374D848.")]
+TARGET_NAME = Annotated[str, typer.Option(help="At this restore point.")]
+TARGET_XID = Annotated[str, typer.Option(help="At the end of this transaction.")]
+TARGET_TIMELINE = Annotated[str, typer.Option(help="latest, current (the backup's) or a number.")]
+EXCLUSIVE = Annotated[bool, typer.Option("--exclusive", help="Just before the target.")]
 COLUMN_MAP = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What to do about columns that have changed since (YAML).")
 ]

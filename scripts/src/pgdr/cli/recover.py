@@ -15,7 +15,17 @@ import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
-from pgdr.cli.options import POLICY
+from pgdr.cli.options import (
+    BACKUP_SET,
+    EXCLUSIVE,
+    FORMAT,
+    POLICY,
+    TARGET_LSN,
+    TARGET_NAME,
+    TARGET_TIME,
+    TARGET_TIMELINE,
+    TARGET_XID,
+)
 from pgdr.cli.output import OutputFormat
 from pgdr.cli.recovery_plan import behind_text, show_plan
 from pgdr.errors import RefusedError
@@ -31,7 +41,6 @@ app = typer.Typer(
     help="Bring this host's cluster back from a repository: plan, run, watch, verify, finish.",
 )
 
-_Format = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
 
 _Isolated = Annotated[bool, typer.Option("--isolated", help="A drill's cluster: it must not archive.")]
 
@@ -52,15 +61,13 @@ def _journal(context: typer.Context) -> Journal:
 def plan(
     context: typer.Context,
     repo: Annotated[int, typer.Option(help="Number of the repository to restore from.")],
-    backup_set: Annotated[str, typer.Option("--set", help="Backup set; without it the newest that fits.")] = "",
-    target_time: Annotated[
-        str, typer.Option(help="Recover to this time, with its offset: 2026-11-24 14:30:00+01:00.")
-    ] = "",
-    target_lsn: Annotated[str, typer.Option(help="Recover to this position in WAL, such as 16/B374D848.")] = "",
-    target_name: Annotated[str, typer.Option(help="Recover to this restore point.")] = "",
-    target_xid: Annotated[str, typer.Option(help="Recover to this transaction.")] = "",
-    target_timeline: Annotated[str, typer.Option(help="latest, current (the backup's) or a number.")] = "latest",
-    exclusive: Annotated[bool, typer.Option("--exclusive", help="Stop just before the target.")] = False,
+    backup_set: BACKUP_SET = "",
+    target_time: TARGET_TIME = "",
+    target_lsn: TARGET_LSN = "",
+    target_name: TARGET_NAME = "",
+    target_xid: TARGET_XID = "",
+    target_timeline: TARGET_TIMELINE = "latest",
+    exclusive: EXCLUSIVE = False,
     replace_running: Annotated[
         str, typer.Option(metavar="CLUSTER", help="Name of the running cluster that may be replaced.")
     ] = "",
@@ -70,7 +77,7 @@ def plan(
     disaster_time: Annotated[
         str, typer.Option(help="When it broke, with offset; the plan says how far the archive is behind.")
     ] = "",
-    output_format: _Format = OutputFormat.TABLE,
+    output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Look at repository and host, decide, and refuse what cannot work; nothing is changed.
 
@@ -191,7 +198,7 @@ def run(
 def watch(
     context: typer.Context,
     seconds: Annotated[float, typer.Option(help="Wait at most this long for an end.")] = 20.0,
-    output_format: _Format = OutputFormat.TABLE,
+    output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Say where the running recovery stands; returns early when it ends.
 
@@ -211,7 +218,7 @@ def verify(
     context: typer.Context,
     schema: Annotated[list[str] | None, typer.Option(help="A schema that must be there; repeat it.")] = None,
     isolated: _Isolated = False,
-    output_format: _Format = OutputFormat.TABLE,
+    output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Look at the opened cluster: identity, timeline, schemas, indexes, collations, archiving.
 
@@ -244,7 +251,7 @@ def _show_checks(title: str, checks: list[Check]) -> None:
 
 
 @app.command()
-def smoke(context: typer.Context, policy: POLICY = None, output_format: _Format = OutputFormat.TABLE) -> None:
+def smoke(context: typer.Context, policy: POLICY = None, output_format: FORMAT = OutputFormat.TABLE) -> None:
     """Ask the policy's smoke queries; exit code 5 when an answer is not what the policy expects.
 
     Example: pgdr recover smoke

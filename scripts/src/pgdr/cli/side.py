@@ -11,6 +11,16 @@ import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
+from pgdr.cli.options import (
+    BACKUP_SET,
+    EXCLUSIVE,
+    FORMAT,
+    TARGET_LSN,
+    TARGET_NAME,
+    TARGET_TIME,
+    TARGET_TIMELINE,
+    TARGET_XID,
+)
 from pgdr.cli.output import OutputFormat
 from pgdr.errors import PgdrError, RefusedError
 
@@ -25,7 +35,6 @@ app = typer.Typer(
 )
 
 _TIME = "%Y-%m-%d %H:%M:%S+00:00"
-_Format = Annotated[OutputFormat, typer.Option("--output", help="table for people, json for scripts.")]
 
 
 def _journal(host: HostConfig) -> Journal:
@@ -39,15 +48,13 @@ def start(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Its name.")] = "past",
     repo: Annotated[int, typer.Option(min=1, help="Number of the repository to restore from.")] = 1,
-    backup_set: Annotated[str, typer.Option("--set", help="Backup set; without it the newest that fits.")] = "",
-    target_time: Annotated[
-        str, typer.Option(help="As it was at this time, with its offset: 2026-11-24 14:30:00+01:00.")
-    ] = "",
-    target_lsn: Annotated[str, typer.Option(help="At this position in WAL, such as 16/B374D848.")] = "",
-    target_name: Annotated[str, typer.Option(help="At this restore point.")] = "",
-    target_xid: Annotated[str, typer.Option(help="At this transaction.")] = "",
-    target_timeline: Annotated[str, typer.Option(help="latest, current (the backup's) or a number.")] = "latest",
-    exclusive: Annotated[bool, typer.Option("--exclusive", help="Just before the target.")] = False,
+    backup_set: BACKUP_SET = "",
+    target_time: TARGET_TIME = "",
+    target_lsn: TARGET_LSN = "",
+    target_name: TARGET_NAME = "",
+    target_xid: TARGET_XID = "",
+    target_timeline: TARGET_TIMELINE = "latest",
+    exclusive: EXCLUSIVE = False,
     database: Annotated[
         list[str] | None, typer.Option(help="Only this database; repeat it. The others cannot be read then.")
     ] = None,
@@ -57,7 +64,7 @@ def start(
         bool, typer.Option("--uncapped", help="Without systemd's caps on CPU, memory and disk.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until queries work.")] = True,
-    output_format: _Format = OutputFormat.TABLE,
+    output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Restore a point in time beside production, which runs on.
 
@@ -193,7 +200,7 @@ def run(
 
 
 @app.command("list")
-def list_all(context: typer.Context, output_format: _Format = OutputFormat.TABLE) -> None:
+def list_all(context: typer.Context, output_format: FORMAT = OutputFormat.TABLE) -> None:
     """Show the side instances of this host, those that were killed half-way too.
 
     Example: pgdr side list
@@ -239,7 +246,7 @@ def connect(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name.")] = "past",
     database: Annotated[str, typer.Option(help="Database; without it the ERP's.")] = "",
-    output_format: _Format = OutputFormat.TABLE,
+    output_format: FORMAT = OutputFormat.TABLE,
 ) -> None:
     """Print the connection string of a side instance that is ready, for psql and pg_dump.
 
