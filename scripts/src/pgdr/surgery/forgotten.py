@@ -5,6 +5,7 @@ What is left out at its source is in no table, no transaction and no before-imag
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psycopg
@@ -45,18 +46,42 @@ class Forgotten:
         )
 
 
-def forgotten(past: Connection[TupleRow], schema: Schema, tenancy: Tenancy, ledger: Ledger) -> Forgotten:
-    """Whom of the erased tenants a database of the past shows.
+def forgotten(
+    past: Connection[TupleRow], schema: Schema, tenancy: Tenancy, ledger: Ledger, tables: Collection[Table]
+) -> Forgotten:
+    """Whom of the erased tenants some tables of the past show.
+
+    Args:
+        past: the source.
+        schema: its tables.
+        tenancy: how rows belong to tenants.
+        ledger: who was erased.
+        tables: whose rows are wanted; only they and those that say whose they are are read for it.
 
     Raises:
         NotProvenError: the ledger is damaged, or an erasure's outcome is unknown.
         RefusedError: a tenant column has a type that cannot name one of them.
     """
     ownership = resolve(schema, tenancy)
-    scopes = [TenantScope(ownership, tenant) for tenant in erased_in(past, ownership, tenancy, ledger)]
+    deciding = _deciding(ownership, tables)
+    ids = {tenant for owned in deciding if owned.column is not None for tenant in values(past, owned)}
+    scopes = [TenantScope(ownership, tenant) for tenant in _erased_of(past, ownership, ids, ledger)]
     for scope in scopes:
         scope.check_value(past)
     return Forgotten(tuple(scopes))
+
+
+def _deciding(ownership: Ownership, tables: Collection[Table]) -> list[Owned]:
+    """The tables that say whose the rows of some tables are: they themselves, and what they hang on."""
+    found: dict[int, Owned] = {}
+    open_ones = [table.oid for table in tables]
+    while open_ones:
+        oid = open_ones.pop()
+        owned = ownership.owned.get(oid)
+        if owned is not None and oid not in found:
+            found[oid] = owned
+            open_ones += [edge.parent for edge in owned.edges]
+    return list(found.values())
 
 
 def erased_in(
@@ -67,13 +92,21 @@ def erased_in(
     Raises:
         NotProvenError: the ledger is damaged, or an erasure's outcome is unknown.
     """
+    ids = {
+        tenant for owned in ownership.owned.values() if owned.column is not None for tenant in values(connection, owned)
+    }
+    return _erased_of(connection, ownership, ids | numbering.tenants_named(connection, tenancy), ledger)
+
+
+def _erased_of(
+    connection: Connection[TupleRow], ownership: Ownership, ids: Collection[str], ledger: Ledger
+) -> dict[str, int]:
+    """Those of some ids, as the main column writes them, that were erased, and the numbers of their erasures."""
     erasures = ledger.erasures()
-    if not erasures:
-        return {}
     open_ones = {erasure.subject for erasure in erasures if erasure.state == INTENDED}
     done = {erasure.subject: erasure.number for erasure in erasures if erasure.state == DONE}
     found = {}
-    for tenant in _tenants(connection, ownership, tenancy):
+    for tenant in sorted({_canonical_or_same(connection, ownership, one) for one in ids}):
         subject = ledger.subject(tenant)
         if subject in open_ones and subject not in done:
             raise NotProvenError(_UNKNOWN, remedy=_DECIDE)
@@ -106,16 +139,6 @@ def sequences_left(
     if any(sealed not in done for sealed in found.values()):
         raise NotProvenError(_UNKNOWN, remedy=_DECIDE)
     return {place: done[sealed] for place, sealed in found.items()}
-
-
-def _tenants(connection: Connection[TupleRow], ownership: Ownership, tenancy: Tenancy) -> list[str]:
-    """All ids that stand in any tenant column or in the name of a sequence, as the main column writes them."""
-    found: set[str] = set()
-    for owned in ownership.owned.values():
-        if owned.column is not None:
-            found.update(values(connection, owned))
-    found |= numbering.tenants_named(connection, tenancy)
-    return sorted({_canonical_or_same(connection, ownership, tenant) for tenant in found})
 
 
 def values(connection: Connection[TupleRow], owned: Owned) -> list[str]:

@@ -36,6 +36,17 @@ def family(schema: Schema, chosen: Iterable[Table], *, children: bool = True) ->
     return [schema.tables[oid] for group in components(parents) for oid in group]
 
 
+def ancestors(schema: Schema, tables: Iterable[Table]) -> list[Table]:
+    """Tables and all that they refer to, over any number of steps."""
+    found = {table.oid for table in tables}
+    grew = True
+    while grew:
+        more = {key.parent for key in schema.foreign_keys if key.child in found} - found
+        found |= more
+        grew = bool(more)
+    return [schema.tables[oid] for oid in found]
+
+
 def keep_hanging(connection: Connection[TupleRow], ground: Ground, chosen: Collection[int]) -> None:
     """Forget all rows of tables that nobody chose, except those that hang on a row that comes back.
 

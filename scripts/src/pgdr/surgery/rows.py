@@ -102,7 +102,7 @@ class RowsHome(Homecoming):
                 )
         chosen = find_tables(schema, self._request.tables, "this database")
         self._chosen = {table.oid for table in chosen}
-        gone = self._forgotten(past, then)
+        gone = self._forgotten(past, then, schema, chosen)
         scope, past_scope, wanted = self._scopes(past, live, schema, then, chosen, gone)
         names = {table.identity for table in wanted}
         mapped = map_tables(
@@ -121,10 +121,15 @@ class RowsHome(Homecoming):
         nobodys = Ownership(schema, {}, (), (), ())  # any row may come along that a returning row refers to
         return Staged(ground, None, then, nobodys, forgotten=gone)
 
-    def _forgotten(self, past: Connection[TupleRow], then: Schema) -> Forgotten:
+    def _forgotten(self, past: Connection[TupleRow], then: Schema, schema: Schema, chosen: list[Table]) -> Forgotten:
+        """Who was erased, of those whose rows could come along."""
         if self._request.ledger is None or self._request.tenancy is None:
             return Forgotten()
-        gone = forgotten(past, then, self._request.tenancy, self._request.ledger)
+        coming = kin.family(schema, chosen, children=self._request.children)
+        if self.choices.bring_shared:
+            coming = kin.ancestors(schema, coming)
+        tables = [found for table in coming if (found := then.find(*table.identity)) is not None]
+        gone = forgotten(past, then, self._request.tenancy, self._request.ledger, tables)
         if gone.scopes:
             self.notes.notes.append(f"rows of {len(gone.scopes)} subjects that were erased since stay away")
         return gone
