@@ -115,6 +115,7 @@ def test_a_primary_that_hears_no_signal_is_killed_and_nothing_is_lost(
     primary, standby = pair.primary, pair.standby
     data = primary.site.cluster.data
     standby.pgdr("standby", "examine")
+    standby.site.cluster.execute("alter system set primary_slot_name = 'of_another'")
     standby.site.cluster.execute("alter system set primary_conninfo = ''")
     standby.site.cluster.execute("select pg_reload_conf()")
     wait_until(lambda: standby.site.cluster.value("select count(*) from pg_stat_wal_receiver") == 0)
@@ -135,5 +136,6 @@ def test_a_primary_that_hears_no_signal_is_killed_and_nothing_is_lost(
     )
     assert json.loads(done.stdout)["proven"]
     assert standby.site.cluster.value("select array_agg(id order by id) from said", "erp") == [1, 2]
+    assert standby.site.cluster.value("show primary_slot_name") == ""
     again = primary.pgdr("standby", "unfence", "--confirm", NAME, expect=ExitCode.REFUSED).stderr
     assert "a standby was promoted" in again

@@ -194,6 +194,8 @@ def _settle(config: HostConfig, client: PgBackRest) -> None:
     """
     with connected(config, "postgres", application_name="pgdr standby") as connection:
         connection.execute("checkpoint")
+        # Its backups hold it too: who is restored from one would ask this server for a slot that it does not have.
+        connection.execute("alter system reset primary_slot_name")
         if one(connection, "select current_setting('restore_command')")[0] == fetch_command(client):
             connection.execute("alter system reset restore_command")
         delay = "select setting = '0' and sourcefile like '%postgresql.auto.conf' from pg_settings where name = "
