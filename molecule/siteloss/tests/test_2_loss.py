@@ -21,6 +21,7 @@ SAMPLE_MEGABYTES = 25
 KIT = "kit/erp/kit.tar"
 TENANT = "SELECT count(*) FROM core.tenants WHERE id = '{0}'"
 LEDGER = "journal/erp/erasures/"
+HELD_FOR = "litigation 2026-17, 'Müller'"
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,11 @@ def replicated(lab: Lab, db1: Host, erp: ErpClient, notes: Notes) -> str:
         db1.pgdr("backup", "full")
         db1.switch_wal()
         until("all WAL is archived", lambda: not db1.waiting_segments(), 120)
-        lab.wait_for_replica()
         notes["replicated"] = db1.info(2)["backup"][-1]["label"]
+        notes["held_for"] = HELD_FOR
+        db1.pgdr("hold", "add", notes["replicated"], "--reason", HELD_FOR)
+        db1.pgdr("journal", "ship")
+        lab.wait_for_replica()
     return notes["replicated"]
 
 

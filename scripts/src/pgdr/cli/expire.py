@@ -29,7 +29,8 @@ def expire(
     """Remove backups that no rule keeps, each by name, in every repository, and archives on the volume.
 
     A backup goes only when a newer verified one reaches back as far as the policy promises; what a person holds
-    stays. Without a verified backup nothing goes, nor while this host's clock is ahead of a store's (exit code 4).
+    stays, also what was held on a host that is lost (pgdr hold fetch). Without a verified backup nothing goes, nor
+    while this host's clock is ahead of a store's (exit code 4).
 
     \b
     Examples:
@@ -38,12 +39,16 @@ def expire(
     """
     from pgdr.lookout.clock import require_not_ahead  # noqa: PLC0415 - start-up time, see main
     from pgdr.retention import expire as work  # noqa: PLC0415
+    from pgdr.retention.inherit import keep_up, known_file  # noqa: PLC0415
 
     host = invocation(context).host
     require_not_ahead(host)
-    results = work.expire(
-        host, work.places_of(host, policy_of(policy)), plan_only=plan, wait=0 if plan else seconds_of(wait)
-    )
+    terms = policy_of(policy)
+    if not plan:
+        keep_up(host, terms, output.message)
+    elif terms.s3_repositories and known_file(host).read().at is None:
+        output.message("what other hosts of this cluster hold was not looked up yet: pgdr hold fetch")
+    results = work.expire(host, work.places_of(host, terms), plan_only=plan, wait=0 if plan else seconds_of(wait))
     if output_format is OutputFormat.JSON:
         output.json_result(work.document(results))
     else:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgdr.cli import output
 from pgdr.cli.context import invocation
-from pgdr.cli.options import FORMAT, POLICY
+from pgdr.cli.options import FORMAT, POLICY, policy_of
 from pgdr.cli.output import OutputFormat
 from pgdr.errors import RefusedError
+
+if TYPE_CHECKING:
+    from pgdr.retention.holds import Hold
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Keep backups from being removed.")
 
@@ -71,8 +75,48 @@ def list_holds(context: typer.Context, output_format: FORMAT = OutputFormat.TABL
     if output_format is OutputFormat.JSON:
         output.json_result([hold.model_dump(mode="json") for hold in found])
         return
-    rows = [(h.label, h.place or "everywhere", f"{h.at:%Y-%m-%d}", h.person, h.reason) for h in found]
-    output.table(("copy", "where", "since", "who", "why"), rows)
+    _show(found)
+
+
+def _show(found: Iterable[Hold]) -> None:
+    rows = [(h.label, h.place or "everywhere", f"{h.at:%Y-%m-%d}", h.person, h.reason, h.host or "here") for h in found]
+    output.table(("copy", "where", "since", "who", "why", "typed on"), rows)
+
+
+@app.command()
+def fetch(
+    context: typer.Context,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="A journal that is broken: be content with what stands before that; repeat it."),
+    ] = None,
+    policy: POLICY = None,
+    output_format: FORMAT = OutputFormat.TABLE,
+) -> None:
+    """Take over what other hosts of this cluster hold: one that was lost, or whose place a standby took.
+
+    Their journals in the bucket say it. pgdr expire does the same each time before it removes anything, and removes
+    nothing on a host where it never could.
+
+    \b
+    Examples:
+      pgdr hold fetch
+      pgdr hold fetch --leave-out 0f3c9a1be2d45c77
+    """
+    from pgdr.retention.inherit import inherit  # noqa: PLC0415 - start-up time, see main
+
+    found = inherit(invocation(context).host, policy_of(policy), leave_out or ())
+    if output_format is OutputFormat.JSON:
+        output.json_result(
+            {
+                "added": [hold.model_dump(mode="json") for hold in found.added],
+                "released": [hold.model_dump(mode="json") for hold in found.released],
+            }
+        )
+        return
+    output.result(f"{len(found.added)} holds came from other hosts, {len(found.released)} were released there")
+    if found.added:
+        _show(found.added)
 
 
 @app.command()

@@ -11,6 +11,9 @@ from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal, actor
 from pgdr.statefile import State, StateFile
 
+#: What holds and releases are called in the journal.
+ADD, RELEASE = "hold add", "hold release"
+
 
 class Hold(BaseModel):
     """One hold.
@@ -21,6 +24,7 @@ class Hold(BaseModel):
         reason: why.
         person: who asked for it.
         at: since when, in UTC.
+        host: where it was typed; empty: here.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -30,6 +34,7 @@ class Hold(BaseModel):
     reason: str
     person: str
     at: datetime
+    host: str = ""
 
 
 class Holds(State):
@@ -68,7 +73,7 @@ def add(config: HostConfig, label: str, reason: str, at: datetime, *, place: str
             raise RefusedError(f"{label} is held already", remedy="see pgdr hold list")
         state.holds.append(made)
     try:
-        _record(config, "hold add", made)
+        _record(config, ADD, made)
     except ConfigError as error:
         raise ConfigError(
             f"{label} is held; the journal does not say so: {error.message}", remedy=error.remedy
@@ -89,7 +94,7 @@ def release(config: HostConfig, label: str, reason: str) -> list[Hold]:
             raise RefusedError(f"{label} is not held", remedy="see pgdr hold list")
         state.holds = [hold for hold in state.holds if hold.label != label]
         for hold in released:  # first: what cannot be written down is not released
-            _record(config, "hold release", hold, released_because=reason)
+            _record(config, RELEASE, hold, released_because=reason)
     return released
 
 

@@ -11,12 +11,12 @@ A look costs three requests however long the journal is: the last entry is the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pgdr.archive.inuse import in_use
-from pgdr.chain import Head, fault, parse
+from pgdr.chain import Entry, Head, fault, parse
 from pgdr.errors import NotProvenError, PgdrError, RefusedError
 from pgdr.hostconfig import HostConfig
 from pgdr.journal import Journal, Problem
@@ -202,6 +202,20 @@ class JournalCopy:
             found += [self._stored(host, name) for name in bucket.folders(folder.prefix, ever=True)]
         return found
 
+    def others(self) -> list[Stored]:
+        """The journals in the bucket but the one that this host writes now."""
+        own = _name(self._journal.lines())
+        return [one for one in self.stored() if (one.host, one.journal) != (self._machine, own)]
+
+    def after(self, wanted: Stored, known: Head) -> Iterator[Entry]:
+        """The entries of a journal in the bucket that follow one that is known, as far as they are good.
+
+        Raises:
+            NotProvenError: behind them one is missing there, or the chain is broken.
+        """
+        for _, entry in self._read(wanted, known):
+            yield entry
+
     def fetch(self, wanted: Stored | None = None) -> list[bytes]:
         """The entries of a journal in the bucket; by default of the one that this host lost or changed.
 
@@ -209,12 +223,15 @@ class JournalCopy:
             RefusedError: the bucket has none of this host.
             NotProvenError: an entry is missing there, or the chain is broken.
         """
-        chosen = wanted or self._lost()
+        return [line for line, _ in self._read(wanted or self._lost(), Head())]
+
+    def _read(self, chosen: Stored, good: Head) -> Iterator[tuple[bytes, Entry]]:
+        """The lines behind a good one, each of which follows the one before."""
         copy = self._hosts.below(chosen.host).below(chosen.journal)
-        there = copy.versions()
-        good, numbers = Head(), sorted(there)
+        there = copy.versions(good.seq + 1)
+        numbers = sorted(there)
         lines = copy.read_all(there, numbers)
-        for expected, number in enumerate(numbers, start=1):
+        for expected, number in enumerate(numbers, start=good.seq + 1):
             what = f"it lacks entry {expected}" if number != expected else fault(lines[number], good)
             entry = parse(lines[number])
             if what is not None or entry is None:
@@ -224,7 +241,7 @@ class JournalCopy:
                     "pgdr journal renew begins a new one that names what is there",
                 )
             good = Head(entry.seq, entry.hash)
-        return [lines[number] for number in numbers]
+            yield lines[number], entry
 
     def _lost(self) -> Stored:
         """The journal in the bucket that this host ought to have: one that it does not know of, or else its own."""
