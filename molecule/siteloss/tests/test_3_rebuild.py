@@ -263,7 +263,7 @@ def test_what_was_held_on_the_lost_host_is_held_on_the_new_one(
     (hold,) = json.loads(dr1.pgdr("hold", "list", "--output", "json").stdout)
     assert (hold["label"], hold["reason"]) == (notes["replicated"], notes["held_for"])
     assert hold["host"].startswith("db1-")
-    done = dr1.pgdr("expire", "--wait", "5min", "--output", "json", check=False)
+    done = dr1.pgdr("expire", "--wait", "5m", "--output", "json", check=False)
     (place,) = [one for one in json.loads(done.stdout)["places"] if one["place"] == "repository 2"]
     (kept,) = [copy for copy in place["copies"] if copy["label"] == notes["replicated"]]
     assert (kept["keep"], any(notes["held_for"] in reason for reason in kept["reasons"])) == (True, True), kept
