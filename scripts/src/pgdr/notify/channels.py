@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Thread
 from typing import Any
 
 import yaml
@@ -24,6 +23,7 @@ from pgdr.files import remedy_of
 from pgdr.health import Level
 from pgdr.hostconfig import HostConfig
 from pgdr.notify.message import Message
+from pgdr.patience import answered
 from pgdr.policy.model import Channel, Notification
 from pgdr.redaction import REDACTED, redact
 from pgdr.statefile import State, StateFile
@@ -187,14 +187,10 @@ def try_channel(channel: Channel, secrets: Mapping[str, str], message: Message) 
 
     Apprise waits so long for the next byte only: a service that sends one now and then would hold a look up for ever.
     """
-    answers: list[Attempt] = []
-    # Not one that is waited for when the process ends.
-    caller = Thread(target=lambda: answers.append(_try_channel(channel, secrets, message)), daemon=True)
-    caller.start()
-    caller.join(_PATIENCE)
-    return (
-        answers[0] if answers else Attempt(channel.name, delivered=False, error=f"no answer within {_PATIENCE:.0f} s")
-    )
+    try:
+        return answered(lambda: _try_channel(channel, secrets, message), _PATIENCE)
+    except TimeoutError as error:
+        return Attempt(channel.name, delivered=False, error=str(error))
 
 
 def _try_channel(channel: Channel, secrets: Mapping[str, str], message: Message) -> Attempt:

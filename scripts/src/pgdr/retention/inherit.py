@@ -20,7 +20,7 @@ from pgdr.journal import Journal
 from pgdr.policy.model import Policy
 from pgdr.proof.look import now
 from pgdr.retention.holds import ADD, RELEASE, Hold, holds_file
-from pgdr.shipping.journal import JournalCopy, Stored, journal_copy
+from pgdr.shipping.journal import JournalCopy, journal_copy
 from pgdr.statefile import State, StateFile
 
 
@@ -79,18 +79,18 @@ def inherit(config: HostConfig, policy: Policy, leave_out: Sequence[str] = ()) -
         _require_known(leave_out, others)
         found: list[Hold] = []
         broken: list[NotProvenError] = []
-        for stored in others:
-            if stored.journal in known.left_out:
+        for host, journal in others:
+            if journal in known.left_out:
                 continue
-            entries, fault = _news(copy, stored, known)
-            found += [_hold(entry, stored.host) for entry in entries if entry.operation == ADD]
-            if stored.journal in leave_out:
-                known.left_out.append(stored.journal)
+            entries, fault = _news(copy, host, journal, known)
+            found += [_hold(entry, host) for entry in entries if entry.operation == ADD]
+            if journal in leave_out:
+                known.left_out.append(journal)
             elif fault is not None:
                 broken.append(
                     NotProvenError(
                         fault.message,
-                        remedy=f"pgdr hold fetch --leave-out {stored.journal} is content with what stands before that",
+                        remedy=f"pgdr hold fetch --leave-out {journal} is content with what stands before that",
                     )
                 )
         own = (_key(_hold(entry, "")) for entry in Journal.of(config).entries() if entry.operation == RELEASE)
@@ -118,26 +118,25 @@ def keep_up(config: HostConfig, policy: Policy, told: Callable[[str], None]) -> 
         told(f"what other hosts hold is that of {at:%Y-%m-%d %H:%M} UTC: {error.message}")
 
 
-def _require_known(leave_out: Sequence[str], others: Sequence[Stored]) -> None:
-    strange = sorted(set(leave_out) - {stored.journal for stored in others})
+def _require_known(leave_out: Sequence[str], others: Sequence[tuple[str, str]]) -> None:
+    strange = sorted(set(leave_out) - {journal for _, journal in others})
     if strange:
         raise RefusedError(f"the bucket has no journal {strange[0]} of another host", remedy="see pgdr journal copies")
 
 
-def _news(copy: JournalCopy, stored: Stored, known: Known) -> tuple[list[Entry], NotProvenError | None]:
+def _news(copy: JournalCopy, host: str, journal: str, known: Known) -> tuple[list[Entry], NotProvenError | None]:
     """The good entries of a journal that were not read yet, and what is wrong behind them; releases are noted."""
-    name = f"{stored.host}/{stored.journal}"
+    name = f"{host}/{journal}"
     head = Head(*known.heads[name]) if name in known.heads else Head()
     entries: list[Entry] = []
     fault = None
-    if stored.entries > head.seq:
-        try:
-            entries.extend(copy.after(stored, head))
-        except NotProvenError as error:
-            fault = error
+    try:
+        entries.extend(copy.after(host, journal, head))
+    except NotProvenError as error:
+        fault = error
     if entries:
         known.heads[name] = (entries[-1].seq, entries[-1].hash)
-    gone = {_key(_hold(entry, stored.host)) for entry in entries if entry.operation == RELEASE}
+    gone = {_key(_hold(entry, host)) for entry in entries if entry.operation == RELEASE}
     known.released = sorted({*known.released, *gone})
     return entries, fault
 

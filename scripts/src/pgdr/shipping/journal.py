@@ -195,25 +195,26 @@ class JournalCopy:
 
     def stored(self) -> list[Stored]:
         """The journals in the bucket, of all hosts of this cluster."""
+        return [self._stored(host, name) for host, name in self._there()]
+
+    def _there(self) -> Iterator[tuple[str, str]]:
+        """Hosts and journals in the bucket."""
         bucket = self._hosts.bucket
-        found: list[Stored] = []
         for host in bucket.folders(self._hosts.prefix, ever=True):
-            folder = self._hosts.below(host)
-            found += [self._stored(host, name) for name in bucket.folders(folder.prefix, ever=True)]
-        return found
+            yield from ((host, name) for name in bucket.folders(self._hosts.below(host).prefix, ever=True))
 
-    def others(self) -> list[Stored]:
-        """The journals in the bucket but the one that this host writes now."""
+    def others(self) -> list[tuple[str, str]]:
+        """The journals in the bucket, as host and journal, but the one that this host writes now."""
         own = _name(self._journal.lines())
-        return [one for one in self.stored() if (one.host, one.journal) != (self._machine, own)]
+        return [one for one in self._there() if one != (self._machine, own)]
 
-    def after(self, wanted: Stored, known: Head) -> Iterator[Entry]:
+    def after(self, host: str, journal: str, known: Head) -> Iterator[Entry]:
         """The entries of a journal in the bucket that follow one that is known, as far as they are good.
 
         Raises:
             NotProvenError: behind them one is missing there, or the chain is broken.
         """
-        for _, entry in self._read(wanted, known):
+        for _, entry in self._read(host, journal, known):
             yield entry
 
     def fetch(self, wanted: Stored | None = None) -> list[bytes]:
@@ -223,11 +224,12 @@ class JournalCopy:
             RefusedError: the bucket has none of this host.
             NotProvenError: an entry is missing there, or the chain is broken.
         """
-        return [line for line, _ in self._read(wanted or self._lost(), Head())]
+        chosen = wanted or self._lost()
+        return [line for line, _ in self._read(chosen.host, chosen.journal, Head())]
 
-    def _read(self, chosen: Stored, good: Head) -> Iterator[tuple[bytes, Entry]]:
+    def _read(self, host: str, journal: str, good: Head) -> Iterator[tuple[bytes, Entry]]:
         """The lines behind a good one, each of which follows the one before."""
-        copy = self._hosts.below(chosen.host).below(chosen.journal)
+        copy = self._hosts.below(host).below(journal)
         there = copy.versions(good.seq + 1)
         numbers = sorted(there)
         lines = copy.read_all(there, numbers)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pgdr.errors import OperationFailedError, PgdrError, RefusedError, UnreachableError
+from pgdr.errors import OperationFailedError, RefusedError, UnreachableError
 from pgdr.hostconfig import HostConfig
+from pgdr.patience import Answer, answered
 from pgdr.postgres.connection import connected
 from pgdr.postgres.facts import ServerFacts, server_facts
 from pgdr.recovery.controldata import ControlData, read_control_data
@@ -25,8 +24,6 @@ from pgdr.recovery.walheader import WalFile, wal_files
 # An idle server closes a segment a minute, with a heartbeat in it.
 _LOOK_BACK = 8
 _ANSWERS_SECONDS = 15.0
-
-Answer = TypeVar("Answer")
 
 
 class PrimaryEnd(BaseModel):
@@ -112,7 +109,7 @@ def primary_end(config: HostConfig) -> PrimaryEnd:
             return server_facts(connection)
 
     try:
-        facts = answered(ask, _ANSWERS_SECONDS)
+        facts = asked(ask, _ANSWERS_SECONDS)
     except UnreachableError:
         # It hangs, or recovers from a crash: how far it has written is seen when it is stopped.
         control = read_control_data(config.bin_directory, config.data_directory)
@@ -120,30 +117,17 @@ def primary_end(config: HostConfig) -> PrimaryEnd:
     return _named(config, facts.system_identifier, facts.timeline, facts.lsn, stopped=False)
 
 
-def answered(ask: Callable[[], Answer], seconds: float) -> Answer:
-    """Ask a server that may hang: it can take a connection and never answer on it, and no time limit of its own helps.
+def asked(ask: Callable[[], Answer], seconds: float) -> Answer:
+    """Ask a server that may hang: it can take a connection and never answer on it.
 
     Raises:
-        UnreachableError: no answer within that time; who waits for it is left behind until the server ends.
+        UnreachableError: no answer within that time.
         PgdrError: what the question raised.
     """
-    answers: list[Answer] = []
-    faults: list[PgdrError] = []
-
-    def work() -> None:
-        try:
-            answers.append(ask())
-        except PgdrError as error:
-            faults.append(error)
-
-    asking = threading.Thread(target=work, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    for fault in faults:
-        raise fault
-    if not answers:
-        raise UnreachableError(f"PostgreSQL gave no answer within {seconds:g} s: it hangs")
-    return answers[0]
+    try:
+        return answered(ask, seconds)
+    except TimeoutError as error:
+        raise UnreachableError(f"PostgreSQL gave {error}: it hangs") from error
 
 
 def _stopped(config: HostConfig) -> PrimaryEnd:

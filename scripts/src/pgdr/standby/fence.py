@@ -17,7 +17,7 @@ from pgdr.recovery.door import Why, close_door, is_closed, open_door
 from pgdr.recovery.ground import server_process
 from pgdr.recovery.halt import PATIENCE, halt
 from pgdr.recovery.walheader import wal_files
-from pgdr.standby.end import PrimaryEnd, answered, primary_end
+from pgdr.standby.end import PrimaryEnd, asked, primary_end
 from pgdr.standby.fetch import recover_at_start
 from pgdr.statefile import State, StateFile
 from pgdr.surgery.records import recorded
@@ -124,7 +124,7 @@ def _checkpoint(config: HostConfig) -> None:
 
     # A damaged disk may refuse it; what is in WAL counts.
     with suppress(PgdrError):
-        answered(ask, _CHECKPOINT_SECONDS)
+        asked(ask, _CHECKPOINT_SECONDS)
 
 
 def _bring_home(config: HostConfig, client: PgBackRest, told: Told) -> str:

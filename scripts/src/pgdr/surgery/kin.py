@@ -8,7 +8,7 @@ steps, to a row that comes back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from psycopg import sql
 
@@ -24,11 +24,8 @@ from pgdr.surgery.tenancy import foreign_key_edge
 def family(schema: Schema, chosen: Iterable[Table], *, children: bool = True) -> list[Table]:
     """Tables and all that refer to them, over any number of steps; parents before children where there is no circle."""
     found = {table.oid for table in chosen}
-    grew = children
-    while grew:
-        more = {key.child for key in schema.foreign_keys if key.parent in found} - found
-        found |= more
-        grew = bool(more)
+    if children:
+        found = _reached(found, lambda there: {key.child for key in schema.foreign_keys if key.parent in there})
     parents: dict[int, list[int]] = {oid: [] for oid in schema.tables if oid in found}
     for key in schema.foreign_keys:
         if key.child in found and key.parent in found:
@@ -38,13 +35,19 @@ def family(schema: Schema, chosen: Iterable[Table], *, children: bool = True) ->
 
 def ancestors(schema: Schema, tables: Iterable[Table]) -> list[Table]:
     """Tables and all that they refer to, over any number of steps."""
-    found = {table.oid for table in tables}
-    grew = True
-    while grew:
-        more = {key.parent for key in schema.foreign_keys if key.child in found} - found
-        found |= more
-        grew = bool(more)
+    found = _reached(
+        {table.oid for table in tables},
+        lambda there: {key.parent for key in schema.foreign_keys if key.child in there},
+    )
     return [schema.tables[oid] for oid in found]
+
+
+def _reached(start: set[int], step: Callable[[set[int]], set[int]]) -> set[int]:
+    """Where one gets to over any number of steps, the start included."""
+    found = set(start)
+    while more := step(found) - found:
+        found |= more
+    return found
 
 
 def keep_hanging(connection: Connection[TupleRow], ground: Ground, chosen: Collection[int]) -> None:
